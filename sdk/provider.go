@@ -1,0 +1,64 @@
+package sdk
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"time"
+
+	"github.com/alphaonedev/federation/signer"
+)
+
+// A TrustProvider says which certificate authorities are trusted now.
+//
+// Every call returns the whole current bundle, never a change to an earlier one. An implementation is safe
+// for concurrent use, honours ctx, returns errors that wrap one of the sentinels of this package (an error
+// that wraps none means ErrUnavailable), and puts no secret into them.
+type TrustProvider interface {
+	TrustBundle(ctx context.Context) (*TrustBundle, error)
+}
+
+// A TrustBundle is the trusted roots and what they have revoked. It is not changed once returned.
+type TrustBundle struct {
+	Roots        []*x509.Certificate    // at least one
+	CRLs         []*x509.RevocationList // RFC 5280; each signed by a root or an intermediate of it
+	RefreshAfter time.Duration          // when to ask again; 0: 5 minutes
+}
+
+// An IdentityProvider says with which certificate and key this node proves who it is in TLS, enrolling or
+// renewing if it must; a call that need not enrol does not. The rules of TrustProvider hold here too.
+type IdentityProvider interface {
+	Identity(ctx context.Context) (*Identity, error)
+}
+
+// An Identity is a certificate chain with its key. It is not changed once returned.
+type Identity struct {
+	Certificate  *tls.Certificate // leaf first; PrivateKey may be any crypto.Signer
+	RefreshAfter time.Duration    // when to ask again; 0: two thirds of the leaf's life
+}
+
+// A KeyProvider says with which Ed25519 key this node signs messages. The rules of TrustProvider hold here
+// too.
+type KeyProvider interface {
+	SigningKeys(ctx context.Context) (*KeySet, error)
+}
+
+// A KeySet is the key that signs from now on and the public keys that peers must still, or already, accept.
+// It is not changed once returned.
+type KeySet struct {
+	Active       signer.Key         // one immutable version
+	Published    []crypto.PublicKey // ed25519.PublicKey each; Active's own need not be among them
+	RefreshAfter time.Duration      // when to ask again; 0: 5 minutes
+}
+
+// A Watcher is a provider that learns of changes by itself. Watch calls changed whenever the material may
+// have changed, until ctx ends. It is level-triggered: sdk pulls again and compares, so that one call too
+// many costs a pull and nothing else. Returning ErrUnsupported, or returning before ctx ends, means: poll me.
+type Watcher interface {
+	Watch(ctx context.Context, changed func()) error
+}
+
+// A Validator is a provider whose configuration can be checked without contacting a backend or enrolling.
+// Build and Check call it. Its error wraps ErrConfig and names the field and the cure.
+type Validator interface{ Validate() error }
