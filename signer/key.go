@@ -19,11 +19,15 @@ type Key interface {
 	Sign(ctx context.Context, message []byte) ([]byte, error)
 }
 
-// KeyOf makes a Key of an Ed25519 crypto.Signer, such as an ed25519.PrivateKey. The context of Sign is
-// only looked at before signing, since a crypto.Signer takes none.
+// KeyOf makes a Key of an Ed25519 crypto.Signer, such as an ed25519.PrivateKey, whose two halves it checks
+// and copies. The context of Sign is only looked at before signing, since a crypto.Signer takes none. A
+// key of another kind matches ErrConfig.
 func KeyOf(s crypto.Signer) (Key, error) {
 	if s == nil {
 		return nil, fmt.Errorf("signer: no key: %w", fault.ErrConfig)
+	}
+	if p, ok := s.(ed25519.PrivateKey); ok {
+		return privateKey(p)
 	}
 	pub, ok := s.Public().(ed25519.PublicKey)
 	if !ok || len(pub) != ed25519.PublicKeySize {
@@ -44,4 +48,37 @@ func (k cryptoKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 		return nil, err
 	}
 	return k.signer.Sign(nil, message, crypto.Hash(0))
+}
+
+// localKey is a private key in this process. Its halves are known to belong together, so what it signs
+// needs no check.
+type localKey struct {
+	private ed25519.PrivateKey
+	public  ed25519.PublicKey
+}
+
+func privateKey(p ed25519.PrivateKey) (Key, error) {
+	if len(p) != ed25519.PrivateKeySize {
+		return nil, fmt.Errorf("signer: Ed25519 private key has %d bytes, want %d: %w", len(p), ed25519.PrivateKeySize, fault.ErrConfig)
+	}
+	own := ed25519.NewKeyFromSeed(p.Seed())
+	if !own.Equal(p) {
+		return nil, fmt.Errorf("signer: the public half of the Ed25519 private key does not belong to its seed: %w", fault.ErrConfig)
+	}
+	return localKey{own, own.Public().(ed25519.PublicKey)}, nil
+}
+
+func (k localKey) Public() crypto.PublicKey { return k.public }
+
+func (k localKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return ed25519.Sign(k.private, message), nil
+}
+
+// inProcess reports whether a key needs no check of what it signs.
+func inProcess(k Key) bool {
+	_, ok := k.(localKey)
+	return ok
 }
