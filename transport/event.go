@@ -7,17 +7,17 @@ type EventType string
 
 // The events of a Transport.
 const (
-	EventSnapshot    EventType = "snapshot"         // a change of trust or peers is in force
-	EventGeneration  EventType = "generation"       // a new identity serves; N: connections handshaken for it beforehand
-	EventDrained     EventType = "drained"          // the last exchange on an older identity ended; N: connections closed by the deadline
-	EventCut         EventType = "cut"              // a live connection was closed because trust changed
-	EventRefused     EventType = "refused"          // a handshake was refused: the certificate is not acceptable
-	EventSilence     EventType = "silence"          // a request heard nothing and was sent again on a fresh connection
-	EventResent      EventType = "resent"           // a request was sent again because its connection died
-	EventRetired     EventType = "retired"          // connections that answered nothing were taken out of use; N: how many
-	EventDialFailed  EventType = "dial-failed"      // a connection could not be made
-	EventCRLIgnored  EventType = "crl-ignored"      // a CRL is not enforced: unsigned by its issuer, delta or indirect
-	EventCRLStale    EventType = "crl-stale"        // a CRL is past its next update and stays in force
+	EventSnapshot    EventType = "snapshot"          // a change of trust or peers is in force
+	EventGeneration  EventType = "generation"        // a new identity serves; N: connections handshaken for it beforehand
+	EventDrained     EventType = "drained"           // the last exchange on an older identity ended; N: connections closed by the deadline
+	EventCut         EventType = "cut"               // a live connection was closed because trust changed
+	EventRefused     EventType = "refused"           // a handshake was refused: the certificate is not acceptable
+	EventSilence     EventType = "silence"           // a request heard nothing and was sent again on a fresh connection
+	EventResent      EventType = "resent"            // a request was sent again because its connection died
+	EventRetired     EventType = "retired"           // connections that answered nothing were taken out of use; N: how many
+	EventDialFailed  EventType = "dial-failed"       // a connection could not be made
+	EventCRLIgnored  EventType = "crl-ignored"       // a CRL is not enforced: unsigned by its issuer, delta or indirect
+	EventCRLStale    EventType = "crl-stale"         // a CRL is past its next update and stays in force
 	EventPeerExpired EventType = "peer-cert-expired" // a connection outlived the certificate it was made with, and leaves service
 )
 

@@ -20,10 +20,10 @@ type Stats struct {
 type PeerStats struct {
 	Name string
 
-	Requests uint64 // calls of RoundTrip
-	Attempts uint64 // requests given to a connection
-	Silences uint64 // attempts repeated because nothing was heard
-	Resent   uint64 // attempts repeated because the connection died
+	Requests uint64          // calls of RoundTrip
+	Attempts uint64          // requests given to a connection
+	Silences uint64          // attempts repeated because nothing was heard
+	Resent   uint64          // attempts repeated because the connection died
 	Errors   map[Kind]uint64 // failed calls of RoundTrip
 
 	Dials      uint64 // connections asked for
