@@ -11,11 +11,11 @@ import (
 const (
 	defaultRefresh = 5 * time.Minute
 	longest        = 1 << 60 * time.Nanosecond // 36 years, so that sums do not overflow
-	minRefresh     = 100 * time.Millisecond // between two pulls that material asks for by its life
-	minOverdue     = time.Second            // between two pulls of material that is due and does not change
-	maxRetryAfter  = time.Hour              // the longest wish of a backend that is honoured
-	slowFactor     = 5                      // how much longer errors wait that somebody has to cure
-	minWake        = 100 * time.Millisecond // between two pulls for Watch, doubled while they bring nothing
+	minRefresh     = 100 * time.Millisecond    // between two pulls that material asks for by its life
+	minOverdue     = time.Second               // between two pulls of material that is due and does not change
+	maxRetryAfter  = time.Hour                 // the longest wish of a backend that is honoured
+	slowFactor     = 5                         // how much longer errors wait that somebody has to cure
+	minWake        = 100 * time.Millisecond    // between two pulls for Watch, doubled while they bring nothing
 	maxWake        = 5 * time.Second
 )
 
