@@ -1,0 +1,183 @@
+package plugin
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/alphaonedev/federation/internal/fault"
+)
+
+// A Config says which plugin to start and how far it is trusted. Path and one of SHA256, Files and Unpinned
+// are required, or Attach alone.
+type Config struct {
+	// Path is the executable, or the interpreter of a plugin in a scripting language. It must be
+	// absolute: nothing is searched for.
+	Path string
+	// Args are its arguments.
+	Args []string
+
+	// SHA256 is the hexadecimal digest of the file at Path. What was hashed is what runs: on Linux a
+	// sealed copy in memory, elsewhere a copy in a private folder.
+	SHA256 string
+	// Files pins a plugin of several files, such as a script and its modules: the path of each, relative
+	// to Dir, and its hexadecimal SHA-256. They are verified, copied into a private folder, and the plugin
+	// runs there, so that an argument names the copy ("plugin.py"). The folder holds nothing else.
+	// ReadManifest reads Files from the output of sha256sum. With Files, SHA256 may be empty: then the
+	// interpreter is not pinned.
+	Files map[string]string
+	// Dir is the folder that Files are in. It must be absolute.
+	Dir string
+	// Unpinned starts whatever is at Path. It is for development.
+	Unpinned bool
+
+	// Env is the whole environment: "NAME=value", or "NAME" for the host's value of NAME. Default empty.
+	Env []string
+
+	// Settings and Secrets configure the plugin. Secrets travel on the encrypted socket only.
+	Settings map[string]string
+	Secrets  map[string]Secret
+
+	// InstanceID names this use of the plugin towards it. Default: random for each Open.
+	InstanceID string
+
+	// TempDir is where the private folder for the socket is made. Default: the system's folder for
+	// temporary files, or a shorter one where a socket's path would be too long.
+	TempDir string
+
+	// Limits bound what the plugin may take. Zero fields are defaults.
+	Limits Limits
+
+	// Attach connects to a provider that runs already, in a debugger for instance (Server.Debug), instead
+	// of starting one: the text that Debug wrote. Only loopback addresses are accepted. Everything that
+	// starts, pins and restarts a process is without effect then.
+	Attach string
+
+	// Logger gets the plugin's log and what happens to it. Nil is silent.
+	Logger hclog.Logger
+	// OnEvent is called for every Event, one at a time, in order. It must not block for long and must not
+	// call Close. Nil ignores them.
+	OnEvent func(Event)
+}
+
+// Limits bound what a plugin may take. A zero field means its default.
+type Limits struct {
+	Start     time.Duration // from the start of the process to its answer to Configure; default 10 s
+	Call      time.Duration // one call for material; default 30 s
+	Sign      time.Duration // one signature for a caller that has no deadline (crypto.Signer); default 5 s
+	Stop      time.Duration // from the request to stop to the kill; default 2 s
+	Heartbeat time.Duration // between two health checks; default 5 s
+	Hang      time.Duration // an unanswered health check for this long is a hang; default 5 s
+
+	MinBackoff time.Duration // before the first restart, at most; default 100 ms
+	MaxBackoff time.Duration // before any restart, at most; default 30 s
+
+	Message int // largest message either way, in bytes; default 16 MiB
+	Line    int // longest line of the plugin's log; the rest of it is dropped; default 16 KiB
+	Lines   int // lines of log in a second, beyond which they are counted and dropped; default 500
+
+	// Files and Memory limit the process where the platform can: open descriptors, and address space in
+	// bytes. Default: what the host has. (Linux)
+	Files  uint64
+	Memory uint64
+}
+
+func (l Limits) withDefaults() Limits {
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{
+		{&l.Start, 10 * time.Second},
+		{&l.Call, 30 * time.Second},
+		{&l.Sign, 5 * time.Second},
+		{&l.Stop, 2 * time.Second},
+		{&l.Heartbeat, 5 * time.Second},
+		{&l.Hang, 5 * time.Second},
+		{&l.MinBackoff, 100 * time.Millisecond},
+		{&l.MaxBackoff, 30 * time.Second},
+	} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+	if l.Message <= 0 {
+		l.Message = 16 << 20
+	}
+	if l.Line <= 0 {
+		l.Line = 16 << 10
+	}
+	if l.Lines <= 0 {
+		l.Lines = 500
+	}
+	return l
+}
+
+// validate reports everything that is wrong with c.
+func (c *Config) validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &fault.ConfigError{Field: field, Err: fmt.Errorf(format, args...)})
+	}
+	if c.Attach != "" {
+		if c.Path != "" {
+			bad("Attach", "set together with Path; name one of them")
+		}
+		return errors.Join(errs...)
+	}
+	switch {
+	case c.Path == "":
+		bad("Path", "empty; name the plugin's executable")
+	case !filepath.IsAbs(c.Path):
+		bad("Path", "%q is not absolute; nothing is searched for", c.Path)
+	}
+	pins := 0
+	if c.SHA256 != "" {
+		pins++
+		if !isDigest(c.SHA256) {
+			bad("SHA256", "%q is not 64 hexadecimal digits", c.SHA256)
+		}
+	}
+	if len(c.Files) > 0 {
+		pins++
+		if !filepath.IsAbs(c.Dir) {
+			bad("Dir", "%q is not absolute; name the folder that Files are in", c.Dir)
+		}
+		for name, digest := range c.Files {
+			if !filepath.IsLocal(name) {
+				bad("Files", "%q does not stay in Dir", name)
+			}
+			if !isDigest(digest) {
+				bad("Files", "the digest of %q is not 64 hexadecimal digits", name)
+			}
+		}
+	} else if c.Dir != "" {
+		bad("Dir", "set without Files; it is the folder that Files are in")
+	}
+	switch {
+	case pins == 0 && !c.Unpinned:
+		bad("SHA256", "empty; pin the plugin (sha256sum %s), or set Unpinned in development", c.Path)
+	case pins > 0 && c.Unpinned:
+		bad("Unpinned", "set together with a digest; choose one")
+	}
+	for _, e := range c.Env {
+		name, _, _ := strings.Cut(e, "=")
+		if name == "" || strings.HasPrefix(name, "PLUGIN_") || name == cookieKey || strings.ContainsRune(e, 0) {
+			bad("Env", "%q is not a name that can be passed on", name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func isDigest(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == 32
+}
+
+func (c *Config) settings(revision uint64) Settings {
+	return Settings{Values: c.Settings, Secrets: c.Secrets, Revision: revision, InstanceID: c.InstanceID}.clone()
+}
