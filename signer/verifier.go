@@ -1,0 +1,128 @@
+package signer
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/alphaonedev/federation/internal/fault"
+)
+
+// A KeySource knows the public keys of peers. A KeyDirectory is one. Implementations are safe for
+// concurrent use.
+type KeySource interface {
+	// Key returns the key with that id, of that peer and of no other. An error that matches ErrNotFound
+	// says that the peer has no such key; any other, that its keys cannot be had at the moment. peer comes
+	// from TLS, keyID from the message: a thumbprint by its form, nothing more.
+	Key(ctx context.Context, peer, keyID string) (ed25519.PublicKey, error)
+	// Keys returns all keys of that peer that are valid now, for a wire that names none.
+	Keys(ctx context.Context, peer string) ([]ed25519.PublicKey, error)
+}
+
+// VerifierConfig is what a Verifier is made of.
+type VerifierConfig struct {
+	// Keys knows the peers' keys. Required.
+	Keys KeySource
+	// Recipient reports whether Federation-To names this node: its ID, or a name in its certificate.
+	// Required; Names makes one of a list. It must be quick and safe for concurrent use.
+	Recipient func(to string) bool
+	// Replay remembers the nonces of the federation wire; default a ReplayCache of its own. Give several
+	// verifiers of one node the same one.
+	Replay ReplayStore
+	// AIMemoryReplay remembers the nonces of the ai-memory wire; default a ReplayCache of its own, made on
+	// first use.
+	AIMemoryReplay ReplayStore
+	// AIMemoryWindow is how long nonces of the ai-memory wire are remembered, since its messages carry no
+	// time; default 1 h.
+	AIMemoryWindow time.Duration
+	// Authority is what the senders call this node, where a proxy in front of it rewrites Host: lower
+	// case, without a default port. Default: the request's own Host.
+	Authority string
+	// MaxAge is the longest time from created to expires that is accepted; default 30 s.
+	MaxAge time.Duration
+	// Skew is by how much the clocks of two nodes may differ; default 30 s.
+	Skew time.Duration
+	// MaxBody caps every body, in bytes; default 16 MiB.
+	MaxBody int64
+	// BodyTimeout is how long a body may take to arrive, where From.Response allows to enforce it; default
+	// 10 s. The request's context bounds it as well.
+	BodyTimeout time.Duration
+	// OnRefusal is told of every refusal, with the name of the peer that TLS knows; from Verify's goroutine.
+	OnRefusal func(peer string, r *Refusal)
+	// Clock is the time to judge by; default time.Now.
+	Clock func() time.Time
+}
+
+// Names makes a VerifierConfig.Recipient of a list of names, which it copies. They are compared exactly.
+func Names(names ...string) func(to string) bool {
+	set := make(map[string]struct{}, len(names))
+	for _, n := range names {
+		set[n] = struct{}{}
+	}
+	return func(to string) bool { _, ok := set[to]; return ok }
+}
+
+// From says who sent a request, as its TLS connection established it.
+type From struct {
+	// Peer is the name by which VerifierConfig.Keys knows the peer; "" is refused with TagPeer.
+	Peer string
+	// Wire is the profile that this peer speaks.
+	Wire Wire
+	// PeerID is what this peer must call itself on the ai-memory wire; "": anything, as long as header and
+	// body agree.
+	PeerID string
+	// Response, of the request's handler, lets a body that stalls be cut off on HTTP/1.1, where nothing
+	// else can short of the server's own ReadTimeout. May be nil.
+	Response http.ResponseWriter
+}
+
+// Verified is what a Verifier vouches for.
+type Verified struct {
+	Peer      string            // From.Peer
+	Wire      Wire              // From.Wire
+	KeyID     string            // thumbprint of Key
+	Key       ed25519.PublicKey // must not be changed
+	To        string            // the name the sender used for this node; "" on the ai-memory wire
+	Operation string            // the id under which the sender may repeat the message; "": none
+	PeerID    string            // ai-memory wire: what the sender calls itself
+	Created   time.Time         // zero on the ai-memory wire, as is Expires
+	Expires   time.Time
+	Skew      time.Duration     // how far the sender's clock is ahead of ours, delivery included; 0 on the ai-memory wire
+	Digest    [sha256.Size]byte // SHA-256 of the body; all zero without one
+	Body      []byte            // the body, which request.Body yields too; nil without one and after VerifyStream
+}
+
+// A Verifier checks messages. It is safe for concurrent use and needs no closing.
+type Verifier struct {
+	config VerifierConfig
+}
+
+// NewVerifier makes a Verifier. It does no I/O. A configuration that cannot work matches ErrConfig.
+func NewVerifier(c VerifierConfig) (*Verifier, error) {
+	return nil, fmt.Errorf("signer: verifier: %w", fault.ErrUnsupported)
+}
+
+// Verify checks a request that arrived at a server and returns what it vouches for, or a *Refusal. In this
+// order: the exact form of the header, the key (of this peer and no other), the time window, the signature,
+// the body within MaxBody and its digest, and only then the nonce, so that a forged message costs one
+// signature check and spends nothing. After success req.Body yields the verified body. After a refusal the
+// request must not be acted upon; part of its body may be consumed.
+func (v *Verifier) Verify(req *http.Request, from From) (*Verified, error) {
+	return nil, fmt.Errorf("signer: verify: %w", fault.ErrUnsupported)
+}
+
+// VerifyStream is Verify for a body that is too large to hold: it checks everything up to the signature and
+// leaves the body to the caller, digested as it is read and capped at limit bytes (0: MaxBody). Reading
+// req.Body to its end completes the verification: the last Read returns io.EOF if the digest is right and
+// the nonce is spent, and a *Refusal otherwise. Nothing that was read counts before that io.EOF.
+// Verified.Digest is what the sender signed. Only the federation wire can be streamed; another matches
+// ErrUnsupported.
+func (v *Verifier) VerifyStream(req *http.Request, from From, limit int64) (*Verified, error) {
+	return nil, fmt.Errorf("signer: verify: %w", fault.ErrUnsupported)
+}
+
+// Refusals is how many messages were refused so far, by tag.
+func (v *Verifier) Refusals() map[Tag]uint64 { return nil }
