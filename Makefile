@@ -1,0 +1,62 @@
+# make test needs Go alone. make lint builds its tools from internal/tools. make help lists the rest.
+
+GO       ?= go
+BIN       = $(CURDIR)/bin
+PKG      ?= ./...
+BENCH    ?= .
+FUZZTIME ?= 30s
+# The race detector needs cgo, which Go turns off where it finds no C compiler.
+RACE     ?= $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
+TOOLS     = $(BIN)/.tools
+PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: help test short lint fmt fuzz cover bench bench-wan cross ci clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
+
+test: ## every test, with the race detector where there is a C compiler
+	$(GO) test $(RACE) $(PKG)
+
+short: ## the quick part of the tests
+	$(GO) test -short $(PKG)
+
+lint: $(TOOLS) ## formatting, go vet, staticcheck (staticcheck.conf says what is off, and why)
+	@found=$$($(BIN)/gofumpt -l .); [ -z "$$found" ] || { echo "not formatted; make fmt does it:"; echo "$$found"; exit 1; }
+	$(GO) vet ./...
+	$(BIN)/staticcheck ./...
+
+fmt: $(TOOLS) ## format every file
+	$(BIN)/gofumpt -w .
+
+$(TOOLS): internal/tools/go.mod internal/tools/go.sum
+	GOBIN=$(BIN) $(GO) -C internal/tools install tool
+	@touch $@
+
+fuzz: ## every fuzz function, each for FUZZTIME (30s)
+	@for dir in $$($(GO) list -f '{{.Dir}}' $(PKG)); do \
+		for name in $$(cat /dev/null "$$dir"/*_test.go 2>/dev/null | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p'); do \
+			echo "fuzz $$name in $${dir#$(CURDIR)/}"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" || exit 1; \
+		done; \
+	done
+
+cover: ## test coverage, into coverage.out
+	$(GO) test -coverprofile=coverage.out -coverpkg=./... $(PKG)
+	$(GO) tool cover -func=coverage.out | tail -n 1
+
+bench: ## benchmarks (docs/benchmarks.md reads them)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+cross: ## build and vet for every platform
+	@for p in $(PLATFORMS); do \
+		echo "build and vet for $$p"; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) build ./... || exit 1; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 $(GO) vet ./... || exit 1; \
+	done
+
+ci: ## everything that CI runs
+	.ci/run
+
+clean: ## remove what the other targets made
+	rm -rf bin coverage.out
