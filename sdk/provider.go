@@ -47,9 +47,12 @@ type KeyProvider interface {
 // A KeySet is the key that signs from now on and the public keys that peers must still, or already, accept.
 // It is not changed once returned.
 type KeySet struct {
-	Active       signer.Key         // one immutable version
-	Published    []crypto.PublicKey // ed25519.PublicKey each; Active's own need not be among them
-	RefreshAfter time.Duration      // when to ask again; 0: 5 minutes
+	Active    signer.Key         // one immutable version
+	Published []crypto.PublicKey // ed25519.PublicKey each; Active's own need not be among them
+	// Chains are certificates by which a CA vouches for keys of the set, leaf first, in any order: a chain is
+	// for the key that its leaf holds. Optional; they are published with the keys (x5c, RFC 7517 section 4.7).
+	Chains       [][]*x509.Certificate
+	RefreshAfter time.Duration // when to ask again; 0: 5 minutes
 }
 
 // A Watcher is a provider that learns of changes by itself. Watch calls changed whenever the material may

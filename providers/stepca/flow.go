@@ -1,0 +1,234 @@
+package stepca
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/alphaonedev/federation/internal/fault"
+)
+
+// An authority is the CA as an identity's life sees it.
+type authority interface {
+	enrol(ctx context.Context, key crypto.Signer) ([]*x509.Certificate, error)
+	renew(ctx context.Context, h *held, fresh crypto.Signer) ([]*x509.Certificate, error)
+	renewExpired(ctx context.Context, h *held) ([]*x509.Certificate, error)
+	// check holds a chain against the CA's roots and what is wanted.
+	check(ctx context.Context, chain []*x509.Certificate, pub crypto.PublicKey) ([]*x509.Certificate, error)
+}
+
+// live is the authority that a client speaks to.
+type live struct {
+	*Client
+	cfg IdentityConfig
+}
+
+func (l live) enrol(ctx context.Context, key crypto.Signer) ([]*x509.Certificate, error) {
+	r := request{names: l.cfg.Names, key: key, lifetime: l.cfg.Lifetime}
+	if len(r.names) > 0 {
+		r.subject = r.names[0]
+	}
+	return l.cfg.Enrolment.enrol(ctx, l.Client, r)
+}
+
+func (l live) check(ctx context.Context, chain []*x509.Certificate, pub crypto.PublicKey) ([]*x509.Certificate, error) {
+	a, err := l.contact(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := l.checkChain(chain, a.roots, pub, l.cfg.Names, tlsUsage...)
+	if err == nil {
+		return out, nil
+	}
+	// The CA may issue under a root that it has published since we asked.
+	roots, rerr := l.fetchRoots(ctx)
+	if rerr != nil {
+		return nil, err
+	}
+	return l.checkChain(chain, roots, pub, l.cfg.Names, tlsUsage...)
+}
+
+// A certFlow keeps one certificate alive: state, enrolment, renewal, and what to do when they fail.
+type certFlow struct {
+	c         *Client
+	path      string // of the state file; empty: none
+	cfg       IdentityConfig
+	authority authority
+
+	gate   chan struct{} // held while current runs; waiting for it honours the context
+	loaded bool          // the state file was looked at
+	aside  error         // why it could not be used
+	now    *held         // the last good certificate
+	served bool          // now has been returned
+	spent  bool          // the one-time token was taken by the CA
+}
+
+// current returns the certificate that is valid and after how long to ask again.
+func (f *certFlow) current(ctx context.Context) (*held, time.Duration, error) {
+	select {
+	case f.gate <- struct{}{}:
+		defer func() { <-f.gate }()
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+	if err := f.c.ready(ctx); err != nil {
+		return nil, 0, err
+	}
+	if err := f.load(ctx); err != nil {
+		return nil, 0, err
+	}
+	now := f.c.now()
+	if f.now != nil && now.Before(dueAt(f.now.leaf())) {
+		return f.serve(now)
+	}
+	next, err := f.next(ctx, now)
+	if err != nil {
+		if f.now != nil && !f.served && now.Before(f.now.leaf().NotAfter) && ctx.Err() == nil {
+			f.served = true
+			f.c.log.Warn("the certificate is due and cannot be renewed; starting with it", "until", f.now.leaf().NotAfter, "error", err)
+			return f.now, min(soon, f.now.leaf().NotAfter.Sub(now)), nil
+		}
+		return nil, 0, err
+	}
+	f.now = next
+	if err := f.save(); err != nil {
+		f.c.log.Error("the certificate could not be stored; a restart enrols again", "file", f.path, "error", err)
+	}
+	return f.serve(f.c.now())
+}
+
+func (f *certFlow) serve(now time.Time) (*held, time.Duration, error) {
+	f.served = true
+	return f.now, max(dueAt(f.now.leaf()).Sub(now), time.Second), nil
+}
+
+// next gets the certificate that follows f.now.
+func (f *certFlow) next(ctx context.Context, now time.Time) (*held, error) {
+	if f.now == nil {
+		return f.enrol(ctx)
+	}
+	leaf := f.now.leaf()
+	key := f.now.key
+	var chain []*x509.Certificate
+	var err error
+	if now.After(leaf.NotAfter) {
+		chain, err = f.authority.renewExpired(ctx, f.now)
+		if err != nil {
+			err = fmt.Errorf("the certificate ended at %s and cannot be renewed; the provisioner needs `allowRenewalAfterExpiry` for that: %w: %w",
+				leaf.NotAfter.UTC().Format(time.RFC3339), fault.ErrExpired, err)
+		}
+	} else {
+		var fresh crypto.Signer
+		if f.cfg.Rekey {
+			if fresh, err = f.cfg.newKey(); err != nil {
+				return nil, fmt.Errorf("making a key: %w", err)
+			}
+			key = fresh
+		}
+		chain, err = f.authority.renew(ctx, f.now, fresh)
+		if err != nil {
+			err = fmt.Errorf("renewing: %w", err)
+		}
+	}
+	if err == nil {
+		return f.accept(ctx, key, chain)
+	}
+	if !refused(err) || ctx.Err() != nil {
+		return nil, err
+	}
+	if !f.cfg.Enrolment.repeatable() {
+		return nil, fmt.Errorf("%w; a OneTimeToken does not enrol twice: mint another and configure it", err)
+	}
+	f.c.log.Warn("the CA does not renew the certificate; enrolling again", "error", err)
+	h, eerr := f.enrol(ctx)
+	if eerr != nil {
+		return nil, fmt.Errorf("%w; enrolling again: %w", err, eerr)
+	}
+	return h, nil
+}
+
+func (f *certFlow) enrol(ctx context.Context) (*held, error) {
+	if f.spent {
+		return nil, fmt.Errorf("%w: the OneTimeToken was used by this provider; mint another with `step ca token` and configure it", fault.ErrPermission)
+	}
+	key, err := f.cfg.newKey()
+	if err != nil {
+		return nil, fmt.Errorf("making a key: %w", err)
+	}
+	chain, err := f.authority.enrol(ctx, key)
+	if err != nil {
+		if f.aside != nil {
+			err = fmt.Errorf("enrolling, because stored state cannot be used (%w): %w", f.aside, err)
+		}
+		return nil, err
+	}
+	f.spent = !f.cfg.Enrolment.repeatable()
+	return f.accept(ctx, key, chain)
+}
+
+// accept takes what the CA issued, if it is what was asked for.
+func (f *certFlow) accept(ctx context.Context, key crypto.Signer, chain []*x509.Certificate) (*held, error) {
+	chain, err := f.authority.check(ctx, chain, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	if err := f.c.usableNow(chain[0]); err != nil {
+		return nil, err
+	}
+	return &held{key: key, chain: chain}, nil
+}
+
+// load looks for a certificate in the state file, once. What cannot be used is set aside; only a CA that cannot be asked
+// for its roots is an error, since it says nothing about the file.
+func (f *certFlow) load(ctx context.Context) error {
+	if f.loaded || f.path == "" {
+		return nil
+	}
+	s, err := readState(f.path)
+	if err != nil && !errors.Is(err, fault.ErrMaterial) {
+		return fmt.Errorf("%w: reading stored state: %w; make it readable for this user, or configure another StateDir", fault.ErrConfig, err)
+	}
+	var h *held
+	if err == nil && s != nil {
+		if h, err = f.decode(ctx, s); err != nil && !errors.Is(err, fault.ErrMaterial) {
+			return err
+		}
+	}
+	f.loaded = true
+	if err != nil {
+		f.aside = err
+		f.c.setAside(f.path, err)
+		return nil
+	}
+	f.now = h
+	return nil
+}
+
+func (f *certFlow) decode(ctx context.Context, s *stateFile) (*held, error) {
+	if len(s.Certs) != 1 {
+		return nil, fmt.Errorf("%w: %s holds %d certificates, want 1", fault.ErrMaterial, f.path, len(s.Certs))
+	}
+	h, err := s.Certs[0].decode(f.cfg.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.path, err)
+	}
+	chain, err := f.authority.check(ctx, h.chain, h.key.Public())
+	if err != nil {
+		return nil, fmt.Errorf("%s, issued by %q: %w", f.path, h.leaf().Issuer, err)
+	}
+	return &held{key: h.key, chain: chain}, nil
+}
+
+func (f *certFlow) save() error {
+	if f.path == "" {
+		return nil
+	}
+	s, err := f.now.encode(f.cfg.Key == nil)
+	if err != nil {
+		return err
+	}
+	return f.c.writeState(f.path, stateFile{Certs: []stateCert{s}})
+}
