@@ -1,0 +1,188 @@
+package vault
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/alphaonedev/federation/internal/fault"
+)
+
+// A mountState is what one PKI mount last answered.
+type mountState struct {
+	issuers []*issuer // in the order of their ids, so that equal answers make equal bundles
+}
+
+// An issuer is one issuer of a mount. Its certificate never changes under one id.
+type issuer struct {
+	id, name string
+	cert     *x509.Certificate
+	crl      *x509.RevocationList // nil: none
+	modified string               // Last-Modified of crl
+}
+
+func (t *Trust) pullMount(ctx context.Context, mount string, last *mountState) (*mountState, error) {
+	ns := t.client.namespaceOf(t.opts.Namespace)
+	var list struct {
+		Keys []string `json:"keys"`
+		Info map[string]struct {
+			Name string `json:"issuer_name"`
+		} `json:"key_info"`
+	}
+	err := t.client.data(ctx, call{
+		what: "list the issuers", namespace: ns, path: join(mount, "issuers"),
+		params: map[string][]string{"list": {"true"}}, anonymous: true,
+	}, &list)
+	if err != nil {
+		return nil, explainMount(err, mount)
+	}
+	wanted := map[string]bool{}
+	for _, ref := range t.opts.Issuers {
+		wanted[ref] = false
+	}
+	next := &mountState{}
+	slices.Sort(list.Keys)
+	for _, id := range list.Keys {
+		if checkName(id, false) != nil {
+			return nil, &callError{op: "list the issuers of " + mount, msg: "an id is malformed", kind: fault.ErrMaterial}
+		}
+		name := list.Info[id].Name
+		if len(wanted) > 0 {
+			_, byID := wanted[id]
+			_, byName := wanted[name]
+			if !byID && (name == "" || !byName) {
+				continue
+			}
+		}
+		i, err := t.pullIssuer(ctx, ns, mount, id, last)
+		if err != nil {
+			return nil, err
+		}
+		i.name = name
+		next.issuers = append(next.issuers, i)
+	}
+	if len(next.issuers) == 0 {
+		if len(wanted) > 0 {
+			return nil, &callError{op: "list the issuers of " + mount, msg: "none is called " + strings.Join(t.opts.Issuers, " or "), kind: fault.ErrNotFound}
+		}
+		return nil, &callError{op: "list the issuers of " + mount, msg: "there is none; generate or import a CA", kind: fault.ErrNotFound}
+	}
+	return next, nil
+}
+
+func (t *Trust) pullIssuer(ctx context.Context, ns, mount, id string, last *mountState) (*issuer, error) {
+	i := &issuer{id: id}
+	if old := last.find(id); old != nil {
+		i.cert, i.crl, i.modified = old.cert, old.crl, old.modified
+	}
+	if i.cert == nil {
+		var found struct {
+			Certificate string `json:"certificate"`
+		}
+		err := t.client.data(ctx, call{
+			what: "read an issuer", namespace: ns, path: join(mount, "issuer", id, "json"), anonymous: true,
+		}, &found)
+		if err != nil {
+			return nil, err
+		}
+		certs, err := parseCertificates([]byte(found.Certificate))
+		if err != nil || len(certs) != 1 || !certs[0].IsCA {
+			return nil, &callError{op: "read an issuer at " + join(mount, "issuer", id), msg: "the answer is not one CA certificate", kind: fault.ErrMaterial}
+		}
+		i.cert = certs[0]
+	}
+	if t.opts.NoCRLs {
+		i.crl = nil
+		return i, nil
+	}
+	return i, t.pullCRL(ctx, ns, mount, i)
+}
+
+// pullCRL fetches an issuer's CRL. An issuer without a key in Vault has none, or an empty one.
+func (t *Trust) pullCRL(ctx context.Context, ns, mount string, i *issuer) error {
+	where := join(mount, "issuer", i.id, "crl", "der")
+	r := call{what: "read a CRL", namespace: ns, path: where, anonymous: true}
+	if i.crl != nil {
+		r.since = i.modified
+	}
+	a, err := t.client.do(ctx, r)
+	if ce, ok := errors.AsType[*callError](err); ok && ce.status == http.StatusNotFound && errors.Is(ce, fault.ErrNotFound) {
+		i.crl, i.modified = nil, ""
+		return nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case a.status == http.StatusNotModified:
+		return nil
+	case a.status == http.StatusNoContent || len(a.body) == 0:
+		i.crl, i.modified = nil, ""
+		return nil
+	}
+	crl, err := x509.ParseRevocationList(a.body)
+	if err != nil {
+		return &callError{op: "read a CRL at " + where, msg: "the answer is not a CRL", kind: fault.ErrMaterial}
+	}
+	if err := crl.CheckSignatureFrom(i.cert); err != nil {
+		return &callError{op: "read a CRL at " + where, msg: fmt.Sprintf("the CRL is not signed by its issuer %q", i.cert.Subject), kind: fault.ErrMaterial}
+	}
+	if i.crl != nil && i.crl.Number != nil && crl.Number != nil && crl.Number.Cmp(i.crl.Number) < 0 {
+		return &callError{op: "read a CRL at " + where, msg: "the CRL is older than the one before it", kind: fault.ErrMaterial}
+	}
+	i.crl, i.modified = crl, a.modified
+	return nil
+}
+
+func (m *mountState) find(id string) *issuer {
+	if m == nil {
+		return nil
+	}
+	for _, i := range m.issuers {
+		if i.id == id {
+			return i
+		}
+	}
+	return nil
+}
+
+// anchors returns all certificates, or those that no other one of the mount has signed.
+func (m *mountState) anchors(all bool) []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, i := range m.issuers {
+		if all || selfSigned(i.cert) || !m.signed(i.cert) {
+			out = append(out, i.cert)
+		}
+	}
+	return out
+}
+
+func (m *mountState) signed(c *x509.Certificate) bool {
+	for _, i := range m.issuers {
+		if string(i.cert.RawSubject) == string(c.RawIssuer) && c.CheckSignatureFrom(i.cert) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *mountState) crls() []*x509.RevocationList {
+	var out []*x509.RevocationList
+	for _, i := range m.issuers {
+		if i.crl != nil {
+			out = append(out, i.crl)
+		}
+	}
+	return out
+}
+
+// explainMount adds the cure to Vault's answers about a path that no mount serves.
+func explainMount(err error, mount string) error {
+	if ce, ok := errors.AsType[*callError](err); ok && ce.status == http.StatusNotFound && errors.Is(ce, fault.ErrConfig) {
+		ce.msg = fmt.Sprintf("nothing is mounted at %q that answers this (check Mount and Namespace): %s", mount, ce.msg)
+	}
+	return err
+}

@@ -1,0 +1,162 @@
+package vault
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/alphaonedev/federation/internal/fault"
+)
+
+// A call is one request to Vault.
+type call struct {
+	what      string              // for errors: "sign", "list the issuers"
+	namespace string              // of the mount
+	path      string              // without /v1/
+	params    map[string][]string // of a read
+	body      any                 // nil: a read
+	anonymous bool                // send no token
+	since     string              // If-Modified-Since; "": none
+}
+
+// An answer is what came back with a status below 400.
+type answer struct {
+	status   int
+	body     []byte
+	modified string // Last-Modified
+}
+
+// do sends a request, with a token unless it is anonymous, and once more with another if the token turns
+// out to be dead.
+func (c *Client) do(ctx context.Context, r call) (*answer, error) {
+	op := r.what + " at " + r.path
+	if r.namespace != "" {
+		op += " in namespace " + r.namespace
+	}
+	for attempt := 0; ; attempt++ {
+		s := &session{}
+		base, err := c.vault()
+		if err != nil {
+			return nil, err
+		}
+		s.api = base
+		if !r.anonymous {
+			if s, err = c.auth.session(ctx); err != nil {
+				return nil, err
+			}
+		}
+		n := &note{}
+		a, err := send(context.WithValue(ctx, noteKey{}, n), s.api, r)
+		if err == nil {
+			return a, nil
+		}
+		if c.closing.Err() != nil {
+			return nil, errClosed
+		}
+		e := classify(op, err, n.retryAfter, c.auth.secrets()...)
+		if r.anonymous || e.kind != fault.ErrPermission || attempt > 0 {
+			return nil, e
+		}
+		if err := c.auth.refused(ctx, s, e); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func send(ctx context.Context, base *api.Client, r call) (*answer, error) {
+	v := base.WithNamespace(r.namespace)
+	if r.since != "" {
+		v.AddHeader("If-Modified-Since", r.since)
+	}
+	var resp *api.Response
+	var err error
+	if r.body == nil {
+		resp, err = v.Logical().ReadRawWithDataWithContext(ctx, r.path, r.params)
+	} else {
+		data, jerr := json.Marshal(r.body)
+		if jerr != nil {
+			return nil, jerr
+		}
+		resp, err = v.Logical().WriteRawWithContext(ctx, r.path, data)
+	}
+	if resp != nil {
+		defer resp.Body.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode >= 300 && resp.StatusCode != http.StatusNotModified {
+		return nil, fmt.Errorf("redirected more than once: %w", fault.ErrUnavailable)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &answer{resp.StatusCode, body, resp.Header.Get("Last-Modified")}, nil
+}
+
+// data sends a request and decodes the data field of the answer into out.
+func (c *Client) data(ctx context.Context, r call, out any) error {
+	a, err := c.do(ctx, r)
+	if err != nil {
+		return err
+	}
+	var envelope struct {
+		Data json.RawMessage `json:"data"`
+	}
+	err = json.Unmarshal(a.body, &envelope)
+	if err == nil && len(envelope.Data) == 0 {
+		err = errors.New("the answer has no data")
+	}
+	if err == nil {
+		err = json.Unmarshal(envelope.Data, out)
+	}
+	if err != nil {
+		// The message must not quote the answer, which may hold a key.
+		return &callError{op: r.what + " at " + r.path, msg: "the answer is not what Vault sends", kind: fault.ErrMaterial}
+	}
+	return nil
+}
+
+// refresh is when to pull again: after want, or earlier where the token needs it, so that a token whose
+// life is shorter than want is renewed in time.
+func (c *Client) refresh(want time.Duration) time.Duration {
+	if want <= 0 {
+		want = defaultRefresh
+	}
+	if due := c.auth.due(); due > 0 && due < want {
+		return due
+	}
+	return want
+}
+
+// checkName says what is wrong with a name that becomes part of a path.
+func checkName(s string, slash bool) error {
+	if s == "" {
+		return errors.New("is empty")
+	}
+	for _, part := range strings.Split(s, "/") {
+		if part == "" || part == "." || part == ".." {
+			return fmt.Errorf("%q has an empty, %q or %q part", s, ".", "..")
+		}
+	}
+	for _, r := range s {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
+		case r == '/' && slash:
+		default:
+			return fmt.Errorf("%q holds %q: letters, digits, '-', '_' and '.' are possible", s, r)
+		}
+	}
+	return nil
+}
+
+func join(parts ...string) string { return path.Join(parts...) }

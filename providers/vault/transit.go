@@ -1,0 +1,157 @@
+package vault
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/alphaonedev/federation/internal/fault"
+	"github.com/alphaonedev/federation/signer"
+)
+
+// keyOf makes the signing key of a version: in Vault, or here if it is exported.
+func (k *Key) keyOf(ctx context.Context, v *version, exportable bool) (signer.Key, error) {
+	if k.opts.Export && exportable {
+		return k.export(ctx, v)
+	}
+	return &transitSigner{k: k, number: v.number, public: v.public, batch: newBatcher(k, v)}, nil
+}
+
+// transitSigner signs with one version of a key in Vault.
+type transitSigner struct {
+	k      *Key
+	number int
+	public ed25519.PublicKey
+	batch  *batcher
+}
+
+// Public returns the version's public key.
+func (s *transitSigner) Public() crypto.PublicKey { return slices.Clone(s.public) }
+
+// Sign returns Vault's signature, verified.
+func (s *transitSigner) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	sig, err := s.batch.sign(ctx, message)
+	if err != nil {
+		return nil, roleError(fault.RoleKey, "sign", err)
+	}
+	if !ed25519.Verify(s.public, message, sig) {
+		return nil, roleError(fault.RoleKey, "sign", s.k.signError("the signature does not verify with the public key of version "+strconv.Itoa(s.number), fault.ErrMaterial))
+	}
+	return sig, nil
+}
+
+func (k *Key) signError(msg string, kind error) *callError {
+	return &callError{op: "sign at " + join(k.opts.Mount, "sign", k.opts.Name), msg: msg, kind: kind}
+}
+
+// An outcome is the signature of one message, or why there is none.
+type outcome struct {
+	sig []byte
+	err error
+}
+
+// signAll asks Vault for signatures with one version, in one request.
+func (k *Key) signAll(ctx context.Context, number int, messages [][]byte) ([]outcome, error) {
+	body := map[string]any{"key_version": number}
+	type item struct {
+		Input string `json:"input"`
+	}
+	if len(messages) == 1 {
+		body["input"] = base64.StdEncoding.EncodeToString(messages[0])
+	} else {
+		items := make([]item, len(messages))
+		for i, m := range messages {
+			items[i].Input = base64.StdEncoding.EncodeToString(m)
+		}
+		body["batch_input"] = items
+	}
+	var got struct {
+		Signature string `json:"signature"`
+		Results   []struct {
+			Signature string `json:"signature"`
+			Error     string `json:"error"`
+		} `json:"batch_results"`
+	}
+	err := k.client.data(ctx, call{
+		what: "sign", namespace: k.client.namespaceOf(k.opts.Namespace),
+		path: join(k.opts.Mount, "sign", k.opts.Name), body: body,
+	}, &got)
+	if ce, ok := errors.AsType[*callError](err); ok && ce.status == http.StatusBadRequest {
+		return nil, k.refusal(number, ce.msg)
+	}
+	if err != nil {
+		return nil, explainMount(err, k.opts.Mount)
+	}
+	if len(messages) == 1 {
+		return []outcome{k.parse(number, got.Signature)}, nil
+	}
+	if len(got.Results) != len(messages) {
+		return nil, k.signError(fmt.Sprintf("%d signatures came back for %d messages", len(got.Results), len(messages)), fault.ErrMaterial)
+	}
+	out := make([]outcome, len(messages))
+	for i, r := range got.Results {
+		if r.Error != "" {
+			out[i].err = k.refusal(number, scrub(r.Error, nil))
+		} else {
+			out[i] = k.parse(number, r.Signature)
+		}
+	}
+	return out, nil
+}
+
+// refusal says what Vault's refusal to sign means: that the version is gone, or the key.
+func (k *Key) refusal(number int, msg string) error {
+	switch {
+	case strings.Contains(msg, "minimum encryption key version"), strings.Contains(msg, "no such key version"),
+		strings.Contains(msg, "higher than the latest"), strings.Contains(msg, "too old"):
+		k.refusedVersion()
+		return k.signError(fmt.Sprintf("version %d may no longer sign (%s)", number, msg), fault.ErrExpired)
+	case strings.Contains(msg, "signing key not found"):
+		k.refusedVersion()
+		return k.signError("the key is gone", fault.ErrNotFound)
+	default:
+		return k.signError(msg, fault.ErrConfig)
+	}
+}
+
+// parse reads "vault:vN:" and a signature in base64.
+func (k *Key) parse(number int, s string) outcome {
+	parts := strings.Split(s, ":")
+	if len(parts) != 3 || parts[0] != "vault" || parts[1] != "v"+strconv.Itoa(number) {
+		return outcome{err: k.signError(fmt.Sprintf("the answer is no signature by version %d", number), fault.ErrMaterial)}
+	}
+	sig, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil || len(sig) != ed25519.SignatureSize {
+		return outcome{err: k.signError("the signature is not 64 bytes in base64", fault.ErrMaterial)}
+	}
+	return outcome{sig: sig}
+}
+
+// export fetches one version's private key.
+func (k *Key) export(ctx context.Context, v *version) (signer.Key, error) {
+	var got struct {
+		Keys map[string]string `json:"keys"`
+	}
+	n := strconv.Itoa(v.number)
+	where := join(k.opts.Mount, "export", "signing-key", k.opts.Name, n)
+	err := k.client.data(ctx, call{what: "export the key", namespace: k.client.namespaceOf(k.opts.Namespace), path: where}, &got)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := base64.StdEncoding.DecodeString(got.Keys[n])
+	if err != nil || len(raw) != ed25519.PrivateKeySize {
+		return nil, &callError{op: "export the key at " + where, msg: "the answer is no Ed25519 key", kind: fault.ErrMaterial}
+	}
+	key := ed25519.NewKeyFromSeed(raw[:ed25519.SeedSize])
+	if !v.public.Equal(key.Public()) {
+		return nil, &callError{op: "export the key at " + where, msg: "the private key is not that of the public key", kind: fault.ErrMaterial}
+	}
+	return signer.KeyOf(key)
+}
