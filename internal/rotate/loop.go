@@ -101,7 +101,8 @@ func (s *Source[T]) look() (due bool, d time.Duration) {
 			e = s.event(Expired, s.cause(fmt.Errorf("the material ended at %s: %w", st.life.Expires.UTC().Format(time.RFC3339), fault.ErrExpired)))
 		}
 	}
-	if st.generation > 0 && !st.staleAt.IsZero() && !st.stale && e.Kind == "" {
+	// Not stale before a pull has been tried: a machine that slept may find the source well.
+	if st.generation > 0 && !st.staleAt.IsZero() && !st.stale && e.Kind == "" && d > 0 {
 		if left := st.staleAt.Sub(now); left > 0 {
 			d = min(d, left)
 		} else {
