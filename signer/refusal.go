@@ -68,7 +68,7 @@ const (
 // A Refusal is why a Verifier did not accept a message. Everything that Verify returns is one.
 type Refusal struct {
 	Tag    Tag
-	Status int    // of the HTTP response: 401, 403, 408, 413, 429 or 503
+	Status int    // of the HTTP response: 400, 401, 403, 408, 413, 429 or 503
 	Epoch  string // with TagSignAgain: what the sender signs again with
 	Err    error  // what was found, for the log of the receiver; not for the sender. May be nil
 }

@@ -2,8 +2,9 @@ package signer
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/alphaonedev/federation/internal/fault"
@@ -11,9 +12,11 @@ import (
 
 // Defaults of Config and VerifierConfig.
 const (
-	DefaultExpiry  = 30 * time.Second
-	DefaultSkew    = 30 * time.Second
-	DefaultMaxBody = 16 << 20
+	DefaultExpiry         = 30 * time.Second
+	DefaultSkew           = 30 * time.Second
+	DefaultBodyTimeout    = 10 * time.Second
+	DefaultAIMemoryWindow = time.Hour
+	DefaultMaxBody        = 16 << 20 // bytes
 )
 
 // Config is what a Signer is made of.
@@ -59,33 +62,52 @@ type Signer struct {
 	config Config
 	public ed25519.PublicKey
 	keyID  string
+	random func([]byte) (int, error)
 }
 
-// New makes a Signer. It does no I/O. A configuration that cannot work matches ErrConfig; a key that is not
-// Ed25519 matches ErrUnsupported.
+// New makes a Signer. It does no I/O. A configuration that cannot work matches ErrConfig, with every
+// problem at once; a key that is not Ed25519 matches ErrUnsupported as well.
 func New(c Config) (*Signer, error) {
+	var problems []error
+	problem := func(field string, err error) {
+		problems = append(problems, &fault.ConfigError{Field: field, Err: err})
+	}
+	var pub ed25519.PublicKey
 	if c.Key == nil {
-		return nil, fmt.Errorf("signer: %w", &fault.ConfigError{Field: "Key", Err: fmt.Errorf("required: %w", fault.ErrConfig)})
+		problem("Key", errors.New("none; make one with KeyOf"))
+	} else {
+		var err error
+		if pub, err = PublicKeyOf(c.Key.Public()); err != nil {
+			problem("Key", err)
+		}
 	}
-	pub, err := PublicKeyOf(c.Key.Public())
-	if err != nil {
-		return nil, err
+	if c.PeerID != "" && !visible(c.PeerID, maxTo) {
+		problem("PeerID", fmt.Errorf("%.80q; want 1 to %d visible ASCII characters", c.PeerID, maxTo))
 	}
-	return &Signer{config: c, public: pub, keyID: Thumbprint(pub)}, nil
+	switch {
+	case c.Expiry == 0:
+		c.Expiry = DefaultExpiry
+	case c.Expiry < time.Second:
+		problem("Expiry", fmt.Errorf("%v; want at least 1 s", c.Expiry))
+	}
+	switch {
+	case c.MaxBody == 0:
+		c.MaxBody = DefaultMaxBody
+	case c.MaxBody < 0:
+		problem("MaxBody", fmt.Errorf("%d; want 0 for the default, or more", c.MaxBody))
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("signer: %w", errors.Join(problems...))
+	}
+	keyID := Thumbprint(pub)
+	return &Signer{config: c, public: pub, keyID: keyID, random: rand.Read}, nil
 }
 
 // KeyID is the thumbprint of the key (RFC 7638), the keyid of what it signs.
 func (s *Signer) KeyID() string { return s.keyID }
 
-// PublicKey is the key that verifies what s signs.
+// PublicKey is the key that verifies what s signs; it must not be changed.
 func (s *Signer) PublicKey() ed25519.PublicKey { return s.public }
-
-// Sign signs a request that is ready to be sent, for one attempt: method, URL, Host, Content-Type and body
-// must not change afterwards, and a repeat is signed again. It replaces the signature's header fields. A
-// body without a Content-Type gets application/octet-stream. A request that cannot be signed
-// unambiguously (Content-Encoding, a URL with a bare "?" or a fragment, a host that is not ASCII, CONNECT)
-// matches ErrConfig. The request's context bounds a key that lives elsewhere, whose signatures are checked
-// before use: one that does not hold matches ErrMaterial. On an error the request must not be sent.
-func (s *Signer) Sign(req *http.Request, to Audience) error {
-	return fmt.Errorf("signer: sign: %w", fault.ErrUnsupported)
-}

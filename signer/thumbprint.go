@@ -13,16 +13,23 @@ import (
 // ThumbprintLen is the length of what Thumbprint returns.
 const ThumbprintLen = 43
 
+const jwkHead, jwkTail = `{"crv":"Ed25519","kty":"OKP","x":"`, `"}`
+
 // Thumbprint is the key id of a public key: the base64url form, without padding, of the SHA-256 of the
 // key's JWK (RFC 7638 section 3, RFC 8037 appendix A.3).
 func Thumbprint(pub ed25519.PublicKey) string {
-	const head, tail = `{"crv":"Ed25519","kty":"OKP","x":"`, `"}`
-	jwk := make([]byte, 0, len(head)+ThumbprintLen+len(tail))
-	jwk = append(jwk, head...)
+	t := thumbprint(pub)
+	return string(t[:])
+}
+
+func thumbprint(pub ed25519.PublicKey) (t [ThumbprintLen]byte) {
+	var room [len(jwkHead) + ThumbprintLen + len(jwkTail)]byte
+	jwk := append(room[:0], jwkHead...)
 	jwk = base64.RawURLEncoding.AppendEncode(jwk, pub)
-	jwk = append(jwk, tail...)
+	jwk = append(jwk, jwkTail...)
 	sum := sha256.Sum256(jwk)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	base64.RawURLEncoding.Encode(t[:], sum[:])
+	return t
 }
 
 // PublicKeyOf checks that a key is one that this package verifies with and returns it as that type. A key

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/alphaonedev/federation/internal/fault"
@@ -47,9 +49,14 @@ type VerifierConfig struct {
 	Skew time.Duration
 	// MaxBody caps every body, in bytes; default 16 MiB.
 	MaxBody int64
-	// BodyTimeout is how long a body may take to arrive, where From.Response allows to enforce it; default
-	// 10 s. The request's context bounds it as well.
+	// BodyTimeout is how long a body may take to arrive; default 10 s. The request's context bounds it as
+	// well. Either cuts off a body that stalls where From.Response is given or the body can be closed from
+	// aside (HTTP/2); otherwise a late body is refused when it has arrived.
 	BodyTimeout time.Duration
+	// StreamTimeout is how long the body of VerifyStream may take to arrive as a whole; default
+	// BodyTimeout, which then bounds each Read. The nonces of all messages are remembered for that much
+	// longer.
+	StreamTimeout time.Duration
 	// OnRefusal is told of every refusal, with the name of the peer that TLS knows; from Verify's goroutine.
 	OnRefusal func(peer string, r *Refusal)
 	// Clock is the time to judge by; default time.Now.
@@ -97,32 +104,67 @@ type Verified struct {
 
 // A Verifier checks messages. It is safe for concurrent use and needs no closing.
 type Verifier struct {
-	config VerifierConfig
+	config     VerifierConfig
+	epoch      epoch
+	since      time.Time // zero: no message is from before us
+	refusals   tagCounters
+	memoryOnce sync.Once
 }
 
-// NewVerifier makes a Verifier. It does no I/O. A configuration that cannot work matches ErrConfig.
+// NewVerifier makes a Verifier. It does no I/O. A configuration that cannot work matches ErrConfig, with
+// every problem at once.
 func NewVerifier(c VerifierConfig) (*Verifier, error) {
-	return nil, fmt.Errorf("signer: verifier: %w", fault.ErrUnsupported)
+	var problems []error
+	problem := func(field, text string, args ...any) {
+		problems = append(problems, &fault.ConfigError{Field: field, Err: fmt.Errorf(text, args...)})
+	}
+	if c.Keys == nil {
+		problem("Keys", "none; make a KeyDirectory")
+	}
+	if c.Recipient == nil {
+		problem("Recipient", "none; make one with Names")
+	}
+	if a, ok := canonicalAuthority(c.Authority, "https"); c.Authority != "" && (!ok || a != c.Authority) {
+		problem("Authority", "%.270q; want lower case ASCII without the default port", c.Authority)
+	}
+	for _, d := range []struct {
+		field    string
+		value    *time.Duration
+		standard time.Duration
+	}{
+		{"MaxAge", &c.MaxAge, DefaultExpiry},
+		{"Skew", &c.Skew, DefaultSkew},
+		{"BodyTimeout", &c.BodyTimeout, DefaultBodyTimeout},
+		{"StreamTimeout", &c.StreamTimeout, 0},
+		{"AIMemoryWindow", &c.AIMemoryWindow, DefaultAIMemoryWindow},
+	} {
+		if *d.value < 0 || *d.value > maxDuration {
+			problem(d.field, "%v; want 0 for the default, or up to %v", *d.value, maxDuration)
+		}
+		if *d.value == 0 {
+			*d.value = d.standard
+		}
+	}
+	if c.StreamTimeout == 0 {
+		c.StreamTimeout = c.BodyTimeout
+	}
+	switch {
+	case c.MaxBody == 0:
+		c.MaxBody = DefaultMaxBody
+	case c.MaxBody < 0:
+		problem("MaxBody", "%d; want 0 for the default, or more", c.MaxBody)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("signer: verifier: %w", errors.Join(problems...))
+	}
+	if c.Replay == nil {
+		c.Replay = newReplayCache(ReplayCacheConfig{Window: c.MaxAge + 2*c.Skew + max(c.BodyTimeout, c.StreamTimeout), Clock: c.Clock})
+	}
+	return &Verifier{config: c, epoch: newEpoch(), since: c.Replay.Since()}, nil
 }
 
-// Verify checks a request that arrived at a server and returns what it vouches for, or a *Refusal. In this
-// order: the exact form of the header, the key (of this peer and no other), the time window, the signature,
-// the body within MaxBody and its digest, and only then the nonce, so that a forged message costs one
-// signature check and spends nothing. After success req.Body yields the verified body. After a refusal the
-// request must not be acted upon; part of its body may be consumed.
-func (v *Verifier) Verify(req *http.Request, from From) (*Verified, error) {
-	return nil, fmt.Errorf("signer: verify: %w", fault.ErrUnsupported)
-}
-
-// VerifyStream is Verify for a body that is too large to hold: it checks everything up to the signature and
-// leaves the body to the caller, digested as it is read and capped at limit bytes (0: MaxBody). Reading
-// req.Body to its end completes the verification: the last Read returns io.EOF if the digest is right and
-// the nonce is spent, and a *Refusal otherwise. Nothing that was read counts before that io.EOF.
-// Verified.Digest is what the sender signed. Only the federation wire can be streamed; another matches
-// ErrUnsupported.
-func (v *Verifier) VerifyStream(req *http.Request, from From, limit int64) (*Verified, error) {
-	return nil, fmt.Errorf("signer: verify: %w", fault.ErrUnsupported)
-}
-
-// Refusals is how many messages were refused so far, by tag.
-func (v *Verifier) Refusals() map[Tag]uint64 { return nil }
+// maxDuration bounds every duration of a configuration, so that sums of them cannot overflow.
+const maxDuration = 365 * 24 * time.Hour

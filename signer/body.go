@@ -1,0 +1,113 @@
+package signer
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/alphaonedev/federation/internal/fault"
+)
+
+// errTooLarge says that a body is over its cap.
+var errTooLarge = errors.New("body is over the cap")
+
+const chunkSize = 32 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// digest hashes the request's own body without spending it.
+func (s *Signer) digest(req *http.Request) (sum [sha256.Size]byte, err error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return sha256.Sum256(nil), nil
+	}
+	if req.GetBody == nil {
+		c, err := s.takeBody(req)
+		if err != nil {
+			return sum, err
+		}
+		return c.sum, nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return sum, fmt.Errorf("signer: GetBody: %w", err)
+	}
+	w := cappedHash{hash: sha256.New(), left: s.config.MaxBody}
+	buf := chunks.Get().(*[chunkSize]byte)
+	n, err := io.CopyBuffer(&w, body, buf[:])
+	chunks.Put(buf)
+	if cerr := body.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return sum, s.bodyError(err)
+	}
+	if req.ContentLength > 0 && n != req.ContentLength {
+		return sum, fmt.Errorf("signer: the body has %d bytes, ContentLength says %d: %w", n, req.ContentLength, fault.ErrConfig)
+	}
+	w.hash.Sum(sum[:0])
+	return sum, nil
+}
+
+// takeBody reads the request's own body and puts a copy in its place.
+func (s *Signer) takeBody(req *http.Request) (*Content, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return NewContent(nil), nil
+	}
+	data, err := readAll(req.Body, req.ContentLength, s.config.MaxBody)
+	if cerr := req.Body.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, s.bodyError(err)
+	}
+	if req.ContentLength > 0 && int64(len(data)) != req.ContentLength {
+		return nil, fmt.Errorf("signer: the body has %d bytes, ContentLength says %d: %w", len(data), req.ContentLength, fault.ErrConfig)
+	}
+	c := NewContent(data)
+	c.Attach(req)
+	return c, nil
+}
+
+func (s *Signer) bodyError(err error) error {
+	if errors.Is(err, errTooLarge) {
+		return fmt.Errorf("signer: the body is larger than MaxBody, %d bytes: %w", s.config.MaxBody, fault.ErrConfig)
+	}
+	return fmt.Errorf("signer: read the body: %w", err)
+}
+
+func readAll(r io.Reader, length, limit int64) ([]byte, error) {
+	if length > limit {
+		return nil, errTooLarge
+	}
+	var b bytes.Buffer
+	if length > 0 {
+		b.Grow(int(min(length, firstBuffer)) + bytes.MinRead)
+	}
+	n, err := b.ReadFrom(io.LimitReader(r, limit+1))
+	if err == nil && n > limit {
+		err = errTooLarge
+	}
+	return b.Bytes(), err
+}
+
+// cappedHash hashes up to a limit.
+type cappedHash struct {
+	hash hash.Hash
+	left int64
+}
+
+func (c *cappedHash) Write(p []byte) (int, error) {
+	if int64(len(p)) > c.left {
+		return 0, errTooLarge
+	}
+	c.left -= int64(len(p))
+	return c.hash.Write(p)
+}
+
+// firstBuffer is how much is set aside for a body on the word of its Content-Length alone.
+const firstBuffer = 1 << 20

@@ -1,0 +1,175 @@
+package signer
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/alphaonedev/federation/internal/fault"
+)
+
+// Sign signs a request that is ready to be sent, for one attempt: method, URL, Host, Content-Type and body
+// must not change afterwards, and a repeat is signed again. It replaces the signature's header fields. A
+// body without a Content-Type gets application/octet-stream. A request that cannot be signed
+// unambiguously (Content-Encoding, a URL with a bare "?" or a fragment, a host that is not ASCII, CONNECT)
+// matches ErrConfig. The request's context bounds a key that lives elsewhere, whose signatures are checked
+// before use: one that does not hold matches ErrMaterial. On an error the request must not be sent.
+func (s *Signer) Sign(req *http.Request, to Audience) error {
+	if req == nil || req.URL == nil {
+		return fmt.Errorf("signer: sign: no request: %w", fault.ErrConfig)
+	}
+	if req.Header == nil {
+		req.Header = make(http.Header, 8)
+	}
+	if err := checkHeader(req.Header); err != nil {
+		return err
+	}
+	var nonce Nonce
+	if err := s.nonce(&nonce, to.Epoch); err != nil {
+		return err
+	}
+	if to.Operation != "" && (!visible(to.Operation, maxOperation) || to.Operation == noOperation) {
+		return fmt.Errorf("signer: Operation is %.140q, want 1 to %d visible ASCII characters other than %q: %w", to.Operation, maxOperation, noOperation, fault.ErrConfig)
+	}
+	switch to.Wire {
+	case WireFederation:
+		return s.signFederation(req, &to, nonce)
+	case WireAIMemory:
+		return s.signMemory(req, &to, nonce)
+	}
+	return fmt.Errorf("signer: unknown %v: %w", to.Wire, fault.ErrConfig)
+}
+
+func (s *Signer) signFederation(req *http.Request, to *Audience, nonce Nonce) error {
+	m := message{to: to.To, op: to.Operation}
+	if m.op == "" {
+		m.op = noOperation
+	}
+	if !visible(m.to, maxTo) {
+		return fmt.Errorf("signer: To is %.80q, want the recipient in 1 to %d visible ASCII characters: %w", m.to, maxTo, fault.ErrConfig)
+	}
+	if err := canonicalRequest(req, &m); err != nil {
+		return err
+	}
+	h := req.Header
+	m.body = req.Body != nil && req.Body != http.NoBody || len(h["Content-Type"]) > 0
+	if to.Content != nil {
+		m.body = m.body || len(to.Content.data) > 0
+		to.Content.Attach(req)
+	}
+	values := make([]string, 5)
+	set := func(i int, name, value string) {
+		values[i] = value
+		h[name] = values[i : i+1 : i+1]
+	}
+	if m.body {
+		var err error
+		if m.contentType, err = contentType(h); err != nil {
+			return err
+		}
+		if to.Content != nil {
+			m.digest = to.Content.header
+		} else {
+			sum, err := s.digest(req)
+			if err != nil {
+				return err
+			}
+			m.digest = contentDigest(sum)
+		}
+		set(0, HeaderContentDigest, m.digest)
+	} else {
+		delete(h, HeaderContentDigest)
+	}
+	now := s.config.Clock().Unix()
+	in := signatureInput{
+		body: m.body, nonce: nonce, keyID: s.keyID,
+		created: now, expires: now + int64(s.config.Expiry.Seconds()),
+	}
+	var room [maxInput]byte
+	input := string(appendInput(room[:0], &in))
+	sig, err := signChecked(req.Context(), s.config.Key, s.public, m.base(input[len(sigLabel):]))
+	if err != nil {
+		return err
+	}
+	set(1, HeaderSignatureInput, input)
+	set(2, HeaderSignature, string(appendSignature(room[:0], sig)))
+	set(3, HeaderTo, m.to)
+	set(4, HeaderOperation, m.op)
+	delete(h, HeaderMemorySig)
+	delete(h, HeaderMemoryNonce)
+	return nil
+}
+
+// nonce draws 128 bits, the first 64 of which are the recipient's epoch where it asked for that.
+func (s *Signer) nonce(n *Nonce, ep string) error {
+	random := n[:]
+	if ep != "" {
+		e, ok := parseEpoch(ep)
+		if !ok {
+			return fmt.Errorf("signer: Epoch is %.20q, want what EpochOf returned: %w", ep, fault.ErrConfig)
+		}
+		random = n[copy(n[:], e[:]):]
+	}
+	_, err := s.random(random)
+	return err
+}
+
+// canonicalRequest fills in what the request's line and host say.
+func canonicalRequest(req *http.Request, m *message) error {
+	var ok bool
+	if m.method = req.Method; m.method == "" {
+		m.method = http.MethodGet
+	}
+	if !validMethod(m.method) {
+		return fmt.Errorf("signer: method %.40q cannot be signed: %w", m.method, fault.ErrConfig)
+	}
+	host := req.Host
+	if host == "" {
+		host = req.URL.Host
+	}
+	if m.authority, ok = canonicalAuthority(host, req.URL.Scheme); !ok {
+		return fmt.Errorf("signer: host %.270q cannot be signed, want ASCII (a name in its punycode form) and at most a port: %w", host, fault.ErrConfig)
+	}
+	if m.path, m.query, ok = splitTarget(req.URL.RequestURI()); !ok {
+		return fmt.Errorf("signer: the target of %.200q cannot be signed, want an escaped path, and a query only with something in it, of at most %d bytes: %w", req.URL.Redacted(), maxTarget, fault.ErrConfig)
+	}
+	return nil
+}
+
+// contentType returns the media type as it goes on the wire, and sets one where there is none.
+func contentType(h http.Header) (string, error) {
+	v := h["Content-Type"]
+	switch {
+	case len(v) == 0:
+		const unknown = "application/octet-stream"
+		h["Content-Type"] = []string{unknown}
+		return unknown, nil
+	case len(v) > 1:
+		return "", fmt.Errorf("signer: Content-Type is there %d times: %w", len(v), fault.ErrConfig)
+	case !fieldText(v[0]) || len(v[0]) > maxContentType:
+		return "", fmt.Errorf("signer: Content-Type is %.80q, want printable ASCII without space at either end, at most %d bytes: %w", v[0], maxContentType, fault.ErrConfig)
+	}
+	return v[0], nil
+}
+
+// checkHeader refuses what would be read in two ways.
+func checkHeader(h http.Header) error {
+	if _, ok := h["Content-Encoding"]; ok {
+		return fmt.Errorf("signer: Content-Encoding is not covered by the signature; name the encoding in Content-Type instead: %w", fault.ErrConfig)
+	}
+	for name := range h {
+		if c := http.CanonicalHeaderKey(name); c != name && (covered(c) || c == "Content-Encoding") {
+			return fmt.Errorf("signer: header key %q is not in canonical form %q: %w", name, c, fault.ErrConfig)
+		}
+	}
+	return nil
+}
+
+// covered takes the fields that either profile sends.
+func covered(name string) bool {
+	switch name {
+	case "Content-Type", HeaderContentDigest, HeaderTo, HeaderOperation, HeaderSignature, HeaderSignatureInput,
+		HeaderMemorySig, HeaderMemoryNonce, HeaderPeerID, HeaderIdempotencyKey:
+		return true
+	}
+	return false
+}
