@@ -1,0 +1,228 @@
+package sdk
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Held is a removal of roots that waits for a decision.
+type Held struct {
+	ID       string    // what Confirm takes
+	Peer     string    // the peer whose own trust it is; "" for Builder.Trust
+	Since    time.Time // when it was first seen
+	Deadline time.Time // when it goes into service by itself; zero: only Confirm puts it there
+	Reason   string
+	Lost     []string // the peers that it would cut off
+}
+
+// holds keeps removals of roots out of service that are more likely a fault than a decision: one that leaves
+// no root of those in service, and one after which the quorum could no longer be met. What else the same
+// bundle says, a root added to those that stay or a revocation, goes into service at once.
+type holds struct {
+	f *Federation
+
+	mu       sync.Mutex
+	held     map[*scope]*hold
+	approved map[*scope][sha256.Size]byte
+	closed   bool
+}
+
+type hold struct {
+	Held
+	scope  *scope
+	digest [sha256.Size]byte
+	timer  *time.Timer
+}
+
+func newHolds(f *Federation) *holds {
+	return &holds{f: f, held: make(map[*scope]*hold), approved: make(map[*scope][sha256.Size]byte)}
+}
+
+// admit returns what may go into service of a bundle that a provider has returned: all of it, or the part that
+// needs no decision.
+func (h *holds) admit(s *scope, b *bundle) *bundle {
+	serving := s.serving.Load()
+	if serving == nil || !b.removes(serving) {
+		h.drop(s)
+		return b
+	}
+	h.mu.Lock()
+	approved, ok := h.approved[s]
+	h.mu.Unlock()
+	if ok && approved == b.digest {
+		h.drop(s)
+		return b
+	}
+	if b.disjoint(serving) {
+		h.hold(s, b, Held{Reason: fmt.Sprintf("the new bundle has none of the %d roots in service, which is more likely a fault than a decision", len(serving.roots))}, EventRefused)
+		return merge(serving, b, serving.roots)
+	}
+	if lost, left, need := h.f.wouldLose(s, serving, b); left < need {
+		h.hold(s, b, Held{
+			Deadline: time.Now().Add(h.f.cfg.HoldRemoval),
+			Lost:     lost,
+			Reason:   fmt.Sprintf("without the removed roots %d nodes are left, and the quorum needs %d", left, need),
+		}, EventHeld)
+		return merge(serving, b, append(slices.Clone(serving.roots), b.roots...))
+	}
+	h.drop(s)
+	return b
+}
+
+// merge returns a bundle of the given roots, the revocation lists of b, and those of serving from issuers of
+// which b has none.
+func merge(serving, b *bundle, roots []*x509.Certificate) *bundle {
+	crls := slices.Clone(b.crls)
+	for _, old := range serving.crls {
+		if !slices.ContainsFunc(b.crls, func(c *x509.RevocationList) bool { return string(c.RawIssuer) == string(old.RawIssuer) }) {
+			crls = append(crls, old)
+		}
+	}
+	merged, err := newBundle(&TrustBundle{Roots: roots, CRLs: crls}, time.Now())
+	if err != nil { // every root has expired meanwhile; nothing to be gained by keeping them
+		return b
+	}
+	merged.life.Refresh = b.life.Refresh
+	return merged
+}
+
+func (h *holds) hold(s *scope, b *bundle, held Held, kind EventKind) {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return
+	}
+	if old := h.held[s]; old != nil && old.digest == b.digest {
+		h.mu.Unlock()
+		return // known, and its deadline stands
+	}
+	h.remove(s)
+	held.ID, held.Peer, held.Since = hex.EncodeToString(b.digest[:8]), s.name, time.Now()
+	entry := &hold{Held: held, scope: s, digest: b.digest}
+	if !held.Deadline.IsZero() {
+		entry.timer = time.AfterFunc(time.Until(held.Deadline), func() { h.expire(entry) })
+	}
+	h.held[s] = entry
+	h.mu.Unlock()
+
+	cure := "call Confirm to apply it"
+	if !held.Deadline.IsZero() {
+		cure += ", or wait until " + held.Deadline.Format(time.RFC3339)
+	}
+	if len(held.Lost) > 0 {
+		held.Reason += " (lost: " + strings.Join(held.Lost, ", ") + ")"
+	}
+	h.f.events.emit(Event{Kind: kind, Role: RoleTrust, Peer: s.name, Detail: "removal of roots " + held.ID + " is held: " + held.Reason + "; " + cure, Err: ErrMaterial})
+}
+
+// drop forgets what is held for a scope: the provider has changed its mind, or it is decided.
+func (h *holds) drop(s *scope) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.remove(s)
+}
+
+func (h *holds) remove(s *scope) {
+	if old := h.held[s]; old != nil {
+		if old.timer != nil {
+			old.timer.Stop()
+		}
+		delete(h.held, s)
+	}
+}
+
+// expire puts a removal into service whose deadline has come.
+func (h *holds) expire(entry *hold) {
+	h.mu.Lock()
+	if h.closed || h.held[entry.scope] != entry {
+		h.mu.Unlock()
+		return
+	}
+	h.approved[entry.scope] = entry.digest
+	h.f.background.Add(1)
+	h.mu.Unlock()
+	defer h.f.background.Done()
+	h.f.events.emit(Event{Kind: EventConfirmed, Role: RoleTrust, Peer: entry.Peer, Detail: "removal of roots " + entry.ID + " was held until its deadline and goes into service"})
+	ctx, cancel := context.WithTimeout(h.f.ctx, refreshTimeout)
+	defer cancel()
+	entry.scope.source.Refresh(ctx) // a failure is an event, and the source tries again
+}
+
+// Confirm puts a held removal of roots into service now. id is that of the Held in Status; "" means all that
+// are held. It fails with ErrNotFound if nothing such is held, and with the provider's error if the bundle
+// cannot be had again; the confirmation then holds for the next time it can.
+func (f *Federation) Confirm(ctx context.Context, id string) error {
+	if f.isClosed() {
+		return closedError("confirm")
+	}
+	var confirmed []*hold
+	h := f.holds
+	h.mu.Lock()
+	for _, entry := range h.held {
+		if id == "" || entry.ID == id {
+			h.approved[entry.scope] = entry.digest
+			confirmed = append(confirmed, entry)
+		}
+	}
+	h.mu.Unlock()
+	if len(confirmed) == 0 {
+		return fmt.Errorf("sdk: confirm: no removal %q is held: %w; Status().Held lists those that are", id, ErrNotFound)
+	}
+	var problems []error
+	for _, entry := range confirmed {
+		f.events.emit(Event{Kind: EventConfirmed, Role: RoleTrust, Peer: entry.Peer, Detail: "removal of roots " + entry.ID + " was confirmed"})
+		if err := entry.scope.source.Refresh(ctx); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (h *holds) list() []Held {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []Held
+	for _, entry := range h.held {
+		held := entry.Held
+		held.Lost = slices.Clone(held.Lost)
+		out = append(out, held)
+	}
+	slices.SortFunc(out, func(a, b Held) int { return strings.Compare(a.Peer+a.ID, b.Peer+b.ID) })
+	return out
+}
+
+func (h *holds) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	for s := range h.held {
+		h.remove(s)
+	}
+}
+
+// wouldLose says which peers of a scope the change from serving to b would cut off, as far as their
+// certificates are known, and how many nodes would be left of how many that the quorum needs.
+func (f *Federation) wouldLose(s *scope, serving, b *bundle) (lost []string, left, need int) {
+	st := f.state.Load()
+	if st == nil {
+		return nil, 1, 0
+	}
+	left = 1
+	for _, m := range st.members {
+		chain := m.seen.Load()
+		if m.scope == s && chain != nil && serving.vouches(*chain) && !b.vouches(*chain) {
+			lost = append(lost, m.Name)
+			continue
+		}
+		left++
+	}
+	return lost, left, st.policy.Writes
+}

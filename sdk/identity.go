@@ -1,0 +1,105 @@
+package sdk
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/alphaonedev/federation/internal/rotate"
+)
+
+// An identity is an Identity as it is in service: parsed, checked and with its chain in order.
+type identity struct {
+	cert *tls.Certificate
+	life rotate.Life
+}
+
+func (i *identity) leaf() *x509.Certificate { return i.cert.Leaf }
+
+// names are what the certificate calls this node, URIs first.
+func (i *identity) names() []string {
+	if i == nil {
+		return nil
+	}
+	var names []string
+	for _, u := range i.leaf().URIs {
+		names = append(names, u.String())
+	}
+	names = append(names, i.leaf().DNSNames...)
+	for _, ip := range i.leaf().IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+func pullIdentity(ctx context.Context, p IdentityProvider) (*identity, error) {
+	id, err := p.Identity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newIdentity(id, time.Now())
+}
+
+func newIdentity(id *Identity, now time.Time) (*identity, error) {
+	switch {
+	case id == nil || id.Certificate == nil || len(id.Certificate.Certificate) == 0:
+		return nil, fmt.Errorf("the provider returned no certificate and no error: %w", ErrMaterial)
+	case id.RefreshAfter < 0:
+		return nil, fmt.Errorf("the identity is to be refreshed after %v: %w", id.RefreshAfter, ErrMaterial)
+	}
+	chain := make([]*x509.Certificate, 0, len(id.Certificate.Certificate))
+	for i, der := range id.Certificate.Certificate {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d of the identity's chain does not parse: %w: %w", i, err, ErrMaterial)
+		}
+		chain = append(chain, c)
+	}
+	leaf := chain[0]
+	key, ok := id.Certificate.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("the identity's private key is %T, which cannot sign: %w", id.Certificate.PrivateKey, ErrMaterial)
+	}
+	pub, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !pub.Equal(key.Public()) {
+		return nil, fmt.Errorf("the identity's private key is not that of its certificate %q: %w; give the pair that belongs together", leaf.Subject, ErrMaterial)
+	}
+	if now.After(leaf.NotAfter) {
+		return nil, fmt.Errorf("the identity's certificate %q ended at %s: %w; renew it", leaf.Subject, leaf.NotAfter.Format(time.RFC3339), ErrExpired)
+	}
+	if now.Before(leaf.NotBefore) {
+		return nil, fmt.Errorf("the identity's certificate %q is valid only from %s: %w; wait, or check the clock", leaf.Subject, leaf.NotBefore.Format(time.RFC3339), ErrMaterial)
+	}
+	if !mayBe(leaf, x509.ExtKeyUsageClientAuth) {
+		return nil, fmt.Errorf("the identity's certificate %q has extended key usages without clientAuth, so no peer accepts it: %w; issue it with clientAuth and serverAuth", leaf.Subject, ErrMaterial)
+	}
+	cert := *id.Certificate
+	cert.Certificate = slices.Clone(cert.Certificate)
+	cert.Leaf = leaf
+	out := &identity{cert: &cert}
+	out.life.Expires = leaf.NotAfter
+	refresh := id.RefreshAfter
+	if refresh == 0 {
+		// Two thirds of the life, counted from its start, so that a restart does not put renewal off.
+		refresh = leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) / 3 * 2).Sub(now)
+	}
+	out.life.Refresh = now.Add(refresh)
+	return out, nil
+}
+
+func mayBe(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
+	if len(c.ExtKeyUsage) == 0 && len(c.UnknownExtKeyUsage) == 0 {
+		return true
+	}
+	return slices.Contains(c.ExtKeyUsage, usage) || slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
+}
+
+// sameIdentity compares chains; the key is the leaf's.
+func sameIdentity(a, b *identity) bool {
+	return slices.EqualFunc(a.cert.Certificate, b.cert.Certificate, bytes.Equal)
+}
