@@ -1,0 +1,159 @@
+package plugin
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// settled is how long a process must have served for its end to be the first of a new series.
+const settled = 500 * time.Millisecond
+
+// supervise starts the plugin again whenever it ends, until Close.
+func (p *Plugin) supervise() {
+	defer close(p.done)
+	failures := 0
+	for {
+		p.mu.Lock()
+		in, changed := p.current, p.changed
+		up := p.since
+		p.mu.Unlock()
+		if in != nil {
+			select {
+			case <-in.dead:
+				if time.Since(up) >= settled {
+					failures = 0
+				}
+				p.lost(in, p.backoff(failures))
+				failures++
+			case <-changed: // Replace
+			case <-p.ctx.Done():
+				p.shut()
+				return
+			}
+			continue
+		}
+		p.mu.Lock()
+		wait := time.Until(p.next)
+		p.mu.Unlock()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+			if err := p.restart(); err != nil {
+				p.failed(err, p.backoff(failures))
+				failures++
+			}
+		case <-changed:
+		case <-p.ctx.Done():
+			timer.Stop()
+			p.shut()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// backoff is the wait before the next start: full jitter under a ceiling that doubles.
+func (p *Plugin) backoff(failures int) time.Duration {
+	l := p.config.Limits
+	ceiling := l.MinBackoff << min(failures, 20)
+	if ceiling > l.MaxBackoff || ceiling <= 0 {
+		ceiling = l.MaxBackoff
+	}
+	return rand.N(ceiling) + 1
+}
+
+// lost takes a dead instance out of service and ends what is left of it.
+func (p *Plugin) lost(in *instance, delay time.Duration) {
+	p.mu.Lock()
+	if p.current == in {
+		p.current = nil
+		p.enter(Degraded)
+		p.lastErr = in.cause.Error()
+		p.next = time.Now().Add(delay)
+		if in.hung {
+			p.hangs++
+		}
+		p.announce()
+	}
+	p.mu.Unlock()
+	kind := EventExited
+	if in.hung {
+		kind = EventHung
+	}
+	p.log.Warn("plugin is gone; starting it again", "generation", in.generation, "pid", in.pid(), "error", in.cause, "in", delay)
+	in.stop(true)
+	p.event(Event{
+		Kind: kind, Generation: in.generation, Digest: in.digest(), PID: in.pid(),
+		Err: in.cause, Delay: delay,
+	})
+}
+
+func (p *Plugin) failed(err error, delay time.Duration) {
+	if p.ctx.Err() != nil {
+		return
+	}
+	p.mu.Lock()
+	p.lastErr = err.Error()
+	p.next = time.Now().Add(delay)
+	generation := p.lastGen
+	p.mu.Unlock()
+	p.log.Error("plugin does not start", "error", err, "again in", delay)
+	p.event(Event{Kind: EventFailed, Generation: generation, Err: err, Delay: delay})
+}
+
+// restart starts another process of the version in force, with the configuration in force.
+func (p *Plugin) restart() error {
+	p.mu.Lock()
+	im, c, s, epoch := p.image, p.config, p.settings, p.epoch
+	p.mu.Unlock()
+	in, err := p.start(p.ctx, im, &c, s)
+	if err != nil {
+		return err
+	}
+	for {
+		again := false
+		if p.serve(in, func() bool {
+			again = p.settings.Revision != in.revision
+			s = p.settings
+			if again || p.epoch != epoch || p.current != nil {
+				return false
+			}
+			p.restarts++
+			return true
+		}) {
+			return nil
+		}
+		if !again {
+			in.stop(false) // Replace was faster
+			return nil
+		}
+		roles, err := in.configure(p.ctx, s)
+		if err != nil {
+			in.stop(true)
+			return err
+		}
+		in.roles, in.revision = roles, s.Revision
+	}
+}
+
+// shut ends everything.
+func (p *Plugin) shut() {
+	p.mu.Lock()
+	in := p.current
+	p.current = nil
+	p.enter(Closed)
+	p.announce()
+	p.mu.Unlock()
+	if in != nil {
+		in.stop(false)
+	}
+	p.retiring.Wait()
+	if p.image != nil {
+		p.image.close()
+	}
+	e := Event{Kind: EventClosed}
+	if in != nil {
+		e.Generation, e.Digest, e.PID = in.generation, in.digest(), in.pid()
+	}
+	p.event(e)
+}
