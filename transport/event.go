@@ -31,3 +31,27 @@ type Event struct {
 	N          int    // see the type
 	Err        error  // why, where there is a why
 }
+
+func (t *Transport) event(e Event) {
+	if t.opts.OnEvent == nil && t.opts.Logger == nil {
+		return
+	}
+	e.Time = time.Now()
+	if f := t.opts.OnEvent; f != nil {
+		f(e)
+	}
+	if l := t.opts.Logger; l != nil {
+		args := []any{"peer", e.Peer, "inbound", e.Inbound, "generation", e.Generation, "n", e.N}
+		if e.Err != nil {
+			args = append(args, "error", e.Err)
+		}
+		switch e.Type {
+		case EventCut, EventRefused, EventCRLIgnored, EventCRLStale, EventDialFailed:
+			l.Warn("transport: "+string(e.Type), args...)
+		case EventSilence, EventResent, EventRetired, EventPeerExpired:
+			l.Info("transport: "+string(e.Type), args...)
+		default:
+			l.Debug("transport: "+string(e.Type), args...)
+		}
+	}
+}

@@ -2,12 +2,16 @@ package transport
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/alphaonedev/federation/internal/fault"
 )
 
 // Defaults of Options, and what a server should be set to.
@@ -93,4 +97,59 @@ type Options struct {
 	OnEvent func(Event)
 	// Logger gets the same as log lines. Nil: silent.
 	Logger hclog.Logger
+}
+
+// withDefaults returns o with every zero filled in, or every problem at once.
+func (o Options) withDefaults() (Options, error) {
+	var errs []error
+	bad := func(field, why string) {
+		errs = append(errs, &fault.ConfigError{Field: field, Err: errors.New(why)})
+	}
+	duration := func(d *time.Duration, field string, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+		if *d < 0 {
+			bad(field, "is negative: give a positive time, or 0 for the default of "+def.String())
+		}
+	}
+	count := func(n *int, field string, def int) {
+		if *n == 0 {
+			*n = def
+		}
+		if *n < 0 {
+			bad(field, fmt.Sprintf("is negative: give a positive number, or 0 for the default of %d", def))
+		}
+	}
+	duration(&o.ConnectTimeout, "ConnectTimeout", DefaultConnectTimeout)
+	duration(&o.HandshakeTimeout, "HandshakeTimeout", 10*time.Second)
+	duration(&o.IdleTimeout, "IdleTimeout", DefaultIdleTimeout)
+	duration(&o.DrainTimeout, "DrainTimeout", 60*time.Second)
+	duration(&o.WarmTimeout, "WarmTimeout", 3*time.Second)
+	duration(&o.CRLGrace, "CRLGrace", 24*time.Hour)
+	duration(&o.SilenceFloor, "SilenceFloor", 150*time.Millisecond)
+	duration(&o.SilenceCap, "SilenceCap", time.Second)
+	duration(&o.SilenceInitial, "SilenceInitial", 750*time.Millisecond)
+	count(&o.MaxConns, "MaxConns", 64)
+	count(&o.MaxBulkConns, "MaxBulkConns", 8)
+	count(&o.MaxAttempts, "MaxAttempts", 3)
+	if o.MaxResponseHeaderBytes == 0 {
+		o.MaxResponseHeaderBytes = 256 << 10
+	}
+	if o.MaxResponseHeaderBytes < 0 {
+		bad("MaxResponseHeaderBytes", "is negative: give a positive number, or 0 for the default of 256 KiB")
+	}
+	if o.SilenceFloor > o.SilenceCap {
+		bad("SilenceFloor", "exceeds SilenceCap")
+	}
+	if o.Protocol > HTTP2 {
+		bad("Protocol", "is unknown: use HTTP1 or HTTP2")
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext
+	}
+	if len(errs) > 0 {
+		return o, fmt.Errorf("transport: %w", errors.Join(errs...))
+	}
+	return o, nil
 }

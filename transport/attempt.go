@@ -1,0 +1,217 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+)
+
+// An attempt is one writing of a request, over one connection.
+type attempt struct {
+	call   *call
+	n      int
+	fresh  bool // over a connection made for it
+	body   *requestBody
+	ctx    context.Context
+	cancel context.CancelFunc // nil: ctx is the caller's
+
+	gen    *generation
+	cn     atomic.Pointer[conn]
+	start  atomic.Int64 // clock() when it was given to the connection; 0: not yet
+	spent  atomic.Bool
+	wroteH atomic.Bool // HTTP/2: the head was written
+	ended  atomic.Bool
+	held   bool // the answer was read to its end
+}
+
+type attemptKey struct{}
+
+// run takes a connection and makes the exchange. On failure everything it took is given back, the body apart;
+// again reports whether the connection is to blame and the request surely was not processed.
+func (a *attempt) run() (resp *http.Response, again bool, err *Error) {
+	t, e := a.call.t, a.call.entry
+	if a.gen = t.enter(); a.gen == nil {
+		return nil, false, &Error{Op: "wait", Kind: KindClosed, Err: ErrClosed}
+	}
+	cn, cold, aerr := a.gen.pool(e.member, a.call.lane).acquire(a.ctx, a.fresh)
+	if aerr != nil {
+		a.end()
+		return nil, false, a.call.asError("wait", aerr)
+	}
+	c := &e.member.counters
+	c.attempts.Add(1)
+	warm := cn.warm.Swap(false)
+	switch reused := cn.used.Swap(true); {
+	case cold && !reused:
+		c.cold.Add(1)
+	case warm:
+		c.warm.Add(1)
+	default:
+		c.reused.Add(1)
+	}
+	a.cn.Store(cn)
+
+	req := a.call.request(a)
+	var rerr error
+	if t.wrapped == nil {
+		resp, rerr = a.exchange(req)
+	} else {
+		resp, rerr = t.wrapped.RoundTrip(req.WithContext(context.WithValue(req.Context(), attemptKey{}, a)))
+		if !a.spent.Swap(true) {
+			cn.cc.Release()
+			if rerr == nil && resp == nil {
+				rerr = errors.New("the wrapping RoundTripper returned nothing")
+			}
+		}
+	}
+	if rerr != nil {
+		ferr := a.failure(rerr)
+		again = !ferr.Written && ferr.Kind == KindBroken && a.unusable(cn)
+		a.end()
+		return nil, again, ferr
+	}
+	cn.heard.Store(true)
+	a.observe()
+	return resp, false, nil
+}
+
+// exchange prepares the request and gives it to the connection.
+func (a *attempt) exchange(req *http.Request) (*http.Response, error) {
+	cn := a.cn.Load()
+	if a.spent.Swap(true) {
+		return nil, &Error{Op: "exchange", Kind: KindOther, Written: true, Err: errors.New("a second request on one attempt: the wrapping RoundTripper must not repeat")}
+	}
+	if prepare := a.call.t.opts.Prepare; prepare != nil {
+		if err := prepare(req, a.call.entry.peer, a.n); err != nil {
+			cn.cc.Release()
+			return nil, &Error{Op: "prepare", Kind: KindPrepare, Err: err}
+		}
+	}
+	if cn.h2 {
+		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+			WroteHeaders: func() { a.wroteH.Store(true) },
+		}))
+	}
+	before := cn.wrote()
+	a.start.Store(clock())
+	resp, err := cn.cc.RoundTrip(req)
+	if err == nil {
+		resp.TLS = cn.tls
+		resp.Request = a.call.req
+		return resp, nil
+	}
+	written := cn.wrote() != before
+	if cn.h2 {
+		written = a.wroteH.Load() && !unprocessed(err)
+	} else if cn.cc.Available() == 0 {
+		cn.close()
+	}
+	if cerr := a.ctx.Err(); cerr != nil && cn.raw.cut.Load() == nil {
+		return nil, &Error{Op: "exchange", Kind: KindOf(cerr), Written: written, Err: cerr}
+	}
+	if !written && !a.unusable(cn) {
+		return nil, &Error{Op: "exchange", Kind: KindOther, Err: err}
+	}
+	return nil, cn.failure("exchange", written, err)
+}
+
+func (c *conn) wrote() int64 {
+	if c.app == nil {
+		return 0
+	}
+	return c.app.wrote.Load()
+}
+
+// unusable reports whether the connection takes no more requests.
+func (a *attempt) unusable(cn *conn) bool {
+	return cn.cc.Err() != nil || cn.raw.closed.Load() || cn.h2 && cn.cc.Available() == 0
+}
+
+// unprocessed reports whether an HTTP/2 error says that the peer did not process the request (RFC 9113 sections
+// 6.8 and 8.7). net/http does not export these errors.
+func unprocessed(err error) bool {
+	s := err.Error()
+	return strings.Contains(s, "graceful shutdown GOAWAY") || strings.Contains(s, "REFUSED_STREAM")
+}
+
+// failure makes an *Error of what the exchange, or what wraps it, returned.
+func (a *attempt) failure(err error) *Error {
+	e := a.call.asError("exchange", err)
+	if e.Err == err { // not ours
+		e.Written = a.start.Load() != 0
+	}
+	return e
+}
+
+func (a *attempt) bodyError(err error) error {
+	if cerr := a.call.req.Context().Err(); cerr != nil {
+		return &Error{Peer: a.call.entry.peer.Name, Op: "body", Kind: KindOf(cerr), Written: true, Attempts: a.n, Err: cerr}
+	}
+	e := a.cn.Load().failure("body", true, err)
+	e.Peer, e.Attempts = a.call.entry.peer.Name, a.n
+	return e
+}
+
+// end gives back the generation; it may be called again.
+func (a *attempt) end() {
+	if a.ended.Swap(true) {
+		return
+	}
+	if a.cancel != nil {
+		a.cancel()
+	}
+	a.gen.leave()
+	if a.call.winner.Load() == a {
+		a.call.done()
+	}
+}
+
+// quietSince is when the request was last written or answered to; 0 if it waits for a connection.
+func (a *attempt) quietSince() int64 {
+	since := a.start.Load()
+	if since == 0 {
+		return 0
+	}
+	if a.body != nil {
+		since = max(since, a.body.lastRead.Load())
+	}
+	return max(since, a.cn.Load().raw.lastRead.Load())
+}
+
+// maxHeld is how much of an answer an operation waits for before the answer counts.
+const maxHeld = 64 << 10
+
+// hold reads a small body to its end, so that an answer that is lost halfway is no answer.
+func (a *attempt) hold(resp *http.Response) error {
+	if resp.ContentLength <= 0 || resp.ContentLength > maxHeld || resp.Body == http.NoBody {
+		return nil
+	}
+	buf := make([]byte, resp.ContentLength)
+	_, err := io.ReadFull(resp.Body, buf)
+	if err == nil { // the connection is free when the end was seen
+		var one [1]byte
+		if _, err = resp.Body.Read(one[:]); err == io.EOF {
+			err = nil
+		}
+	}
+	_ = resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(buf))
+	a.held = true
+	return err
+}
+
+// oneAttempt is what Options.Wrap wraps.
+type oneAttempt struct{}
+
+func (oneAttempt) RoundTrip(req *http.Request) (*http.Response, error) {
+	a, _ := req.Context().Value(attemptKey{}).(*attempt)
+	if a == nil {
+		return nil, errors.New("transport: the wrapping RoundTripper must pass on the request's context")
+	}
+	return a.exchange(req)
+}

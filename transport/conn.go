@@ -1,0 +1,72 @@
+package transport
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// A conn is one HTTP connection of a pool.
+type conn struct {
+	pool *pool
+	cc   *http.ClientConn
+	raw  *rawConn
+	app  *appConn             // HTTP/1: what lies between HTTP and TLS
+	tls  *tls.ConnectionState // nil for http
+	h2   bool
+	born int64 // clock() of the end of the handshake
+
+	warm  atomic.Bool // made before any request needed it, and not used yet
+	used  atomic.Bool
+	heard atomic.Bool // an answer came over it
+
+	// guarded by pool.mu
+	active    int   // exchanges whose slot was reserved; 0 or 1 with HTTP/1
+	retired   bool  // takes no more requests
+	gone      bool  // closed, and out of the pool
+	idleSince int64 // clock()
+}
+
+// An appConn counts the bytes that HTTP writes, so that a request of which nothing was written is known.
+type appConn struct {
+	net.Conn
+	wrote atomic.Int64
+}
+
+func (c *appConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.wrote.Add(int64(n))
+	return n, err
+}
+
+// expired reports whether the certificates that the connection was made with are past their end.
+func (c *conn) expired(now time.Time) bool {
+	if c.tls == nil {
+		return false
+	}
+	for _, x := range c.tls.PeerCertificates {
+		if now.After(x.NotAfter) {
+			return true
+		}
+	}
+	return false
+}
+
+// failure names why an exchange on c ended with err.
+func (c *conn) failure(op string, written bool, err error) *Error {
+	if cut := c.raw.cut.Load(); cut != nil {
+		return &Error{Peer: cut.Peer, Op: op, Kind: cut.Kind, Written: written, Err: cut.Err}
+	}
+	if alert, ok := remoteAlert(err); ok && !c.heard.Load() && handshakeAlert(alert) {
+		// TLS 1.3: the peer judged our certificate after our first request had left, and read none of it.
+		return &Error{Op: op, Kind: KindTLS, Err: err}
+	}
+	return &Error{Op: op, Kind: KindBroken, Written: written, Err: err}
+}
+
+func (c *conn) close() {
+	_ = c.cc.Close()
+	_ = c.raw.Close()
+}

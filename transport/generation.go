@@ -1,0 +1,370 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A generation is what this node is: an identity, and the connections made with it.
+type generation struct {
+	t        *Transport
+	id       uint64
+	identity atomic.Pointer[tls.Certificate] // nil: none; may get another handle of the same key
+	server   *tls.Config
+	ctx      context.Context // ends with the generation; dials live in it
+	cancel   context.CancelFunc
+
+	refs    atomic.Int64 // exchanges, from the choice of a connection to the end of the body
+	retired atomic.Bool
+	done    sync.Once
+
+	mu       sync.RWMutex
+	pools    map[poolKey]*pool
+	caches   map[*member]tls.ClientSessionCache
+	deadline *time.Timer
+}
+
+type poolKey struct {
+	member *member
+	lane   Lane
+}
+
+func (t *Transport) newGeneration(id uint64, identity *tls.Certificate) *generation {
+	g := &generation{t: t, id: id, pools: make(map[poolKey]*pool)}
+	g.identity.Store(identity)
+	g.ctx, g.cancel = context.WithCancel(t.ctx)
+	if t.opts.Resumption {
+		g.caches = make(map[*member]tls.ClientSessionCache)
+	}
+	if identity != nil {
+		g.server = t.baseConfig()
+		g.server.ClientAuth = tls.RequireAnyClientCert // VerifyConnection judges it
+		g.server.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return g.certificate(), nil }
+		if t.opts.Resumption {
+			g.rotateTicketKey()
+		}
+	}
+	return g
+}
+
+// rotateTicketKey gives the generation a ticket key of its own: a session of another is unknown to it.
+func (g *generation) rotateTicketKey() {
+	var key [32]byte
+	_, _ = rand.Read(key[:]) // never fails
+	g.server.SetSessionTicketKeys([][32]byte{key})
+}
+
+func (g *generation) certificate() *tls.Certificate {
+	if c := g.identity.Load(); c != nil {
+		return c
+	}
+	return &tls.Certificate{}
+}
+
+func (g *generation) sessions(m *member) tls.ClientSessionCache {
+	if g.caches == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := g.caches[m]
+	if c == nil {
+		c = tls.NewLRUClientSessionCache(8)
+		g.caches[m] = c
+	}
+	return c
+}
+
+// enter returns the generation that serves now, referenced.
+func (t *Transport) enter() *generation {
+	for {
+		g := t.current.Load()
+		if g == nil || t.ctx.Err() != nil {
+			return nil
+		}
+		g.refs.Add(1)
+		if !g.retired.Load() {
+			return g
+		}
+		g.leave()
+	}
+}
+
+// leave gives a reference back.
+func (g *generation) leave() {
+	if g.refs.Add(-1) == 0 && g.retired.Load() {
+		g.finish(0)
+	}
+}
+
+func (g *generation) pool(m *member, l Lane) *pool {
+	k := poolKey{m, l}
+	g.mu.RLock()
+	p := g.pools[k]
+	g.mu.RUnlock()
+	if p != nil {
+		return p
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p = g.pools[k]; p == nil {
+		limit := g.t.opts.MaxConns
+		if l == Bulk {
+			limit = g.t.opts.MaxBulkConns
+		}
+		p = &pool{gen: g, member: m, lane: l, limit: limit, conns: make(map[*conn]struct{})}
+		g.pools[k] = p
+	}
+	return p
+}
+
+func (g *generation) list() []*pool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	all := make([]*pool, 0, len(g.pools))
+	for _, p := range g.pools {
+		all = append(all, p)
+	}
+	return all
+}
+
+// retire ends the service of g: idle connections close, the others when their exchange ends or the deadline
+// comes.
+func (g *generation) retire() {
+	g.retired.Store(true)
+	for _, p := range g.list() {
+		p.drain()
+	}
+	g.mu.Lock()
+	g.deadline = time.AfterFunc(g.t.opts.DrainTimeout, func() {
+		n := 0
+		for _, p := range g.list() {
+			n += p.abandon(&Error{Op: "exchange", Kind: KindClosed, Err: errDrained})
+		}
+		g.finish(n)
+	})
+	g.mu.Unlock()
+	if g.refs.Load() == 0 {
+		g.finish(0)
+	}
+}
+
+func (g *generation) finish(abandoned int) {
+	g.done.Do(func() {
+		g.cancel()
+		g.mu.Lock()
+		if g.deadline != nil {
+			g.deadline.Stop()
+		}
+		g.mu.Unlock()
+		for _, p := range g.list() {
+			p.drain()
+		}
+		g.t.drained(g)
+		g.t.event(Event{Type: EventDrained, Generation: g.id, N: abandoned})
+	})
+}
+
+// forget closes the pools of a peer that left.
+func (g *generation) forget(gone func(*member) bool) {
+	var left []*pool
+	g.mu.Lock()
+	for k, p := range g.pools {
+		if gone(k.member) {
+			left = append(left, p)
+			delete(g.pools, k)
+		}
+	}
+	for m := range g.caches {
+		if gone(m) {
+			delete(g.caches, m)
+		}
+	}
+	g.mu.Unlock()
+	for _, p := range left {
+		p.abandon(&Error{Op: "route", Kind: KindNotPeer, Err: errNoPeer})
+	}
+}
+
+// drain closes what is idle, and keeps nothing from now on.
+func (p *pool) drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.draining = true
+	for c := range p.conns {
+		if c.active == 0 && (c.h2 || p.isIdleLocked(c)) {
+			p.discardLocked(c)
+		}
+	}
+}
+
+func (p *pool) isIdleLocked(c *conn) bool {
+	for _, x := range p.idle {
+		if x == c {
+			return true
+		}
+	}
+	return false
+}
+
+// abandon closes the pool with all that is in it, and returns how many connections that were.
+func (p *pool) abandon(why *Error) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = why
+	n := len(p.conns)
+	for c := range p.conns {
+		c.raw.cut.CompareAndSwap(nil, why)
+		p.discardLocked(c)
+	}
+	for _, w := range p.waiters {
+		w.ready <- grant{err: why}
+	}
+	p.waiters = nil
+	return n
+}
+
+// sweep closes connections that were idle too long or outlived their certificates.
+func (p *pool) sweep(now time.Time) (expired int) {
+	oldest := clock() - int64(p.gen.t.opts.IdleTimeout)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.recent, p.peak = p.peak, p.busy
+	for c := range p.conns {
+		switch {
+		case c.expired(now):
+			if !c.retired {
+				expired++
+			}
+			c.retired = true
+			if c.active == 0 && (c.h2 || p.isIdleLocked(c)) {
+				p.discardLocked(c)
+			}
+		case c.active == 0 && c.idleSince < oldest && (c.h2 || p.isIdleLocked(c)):
+			p.discardLocked(c)
+		}
+	}
+	return expired
+}
+
+// retireSilent takes out of use the connection that was silent, and those idle that have heard nothing since
+// the silence began: what swallowed one flow has likely swallowed them too.
+func (p *pool) retireSilent(silent *conn, since int64) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for c := range p.conns {
+		if c != silent && (c.active > 0 || c.raw.lastRead.Load() > since || !c.h2 && !p.isIdleLocked(c)) {
+			continue
+		}
+		if !c.retired {
+			c.retired = true
+			n++
+		}
+		if c.active == 0 {
+			p.discardLocked(c)
+		}
+	}
+	return n
+}
+
+// wanted is how many connections the pool of the next generation should start with.
+func (p *pool) wanted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.conns) == 0 {
+		return 0
+	}
+	if len(p.shared) > 0 {
+		return 1
+	}
+	return min(len(p.conns), max(p.peak, p.recent, 1)+1)
+}
+
+// warm makes connections until the pool has n, and returns how many it made.
+func (p *pool) warmUp(ctx context.Context, n int) (made int, err error) {
+	p.mu.Lock()
+	n -= len(p.conns) + p.dialing
+	p.mu.Unlock()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for range n {
+		wg.Add(1)
+		started := p.gen.t.goFunc(func() {
+			defer wg.Done()
+			if !p.gen.t.warming.acquire(ctx) {
+				return
+			}
+			defer p.gen.t.warming.release()
+			c, e := p.dial(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			if e != nil {
+				err = e
+				return
+			}
+			if p.adopt(c) {
+				made++
+			}
+		})
+		if !started {
+			wg.Done()
+			return 0, &Error{Op: "dial", Kind: KindClosed, Err: ErrClosed}
+		}
+	}
+	wg.Wait()
+	p.member.counters.warmed.Add(uint64(made))
+	return made, err
+}
+
+// adopt puts a new connection into the pool, warm.
+func (p *pool) adopt(c *conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.gone || p.closed != nil || p.draining {
+		p.gen.t.goFunc(c.close)
+		return false
+	}
+	c.warm.Store(true)
+	p.conns[c] = struct{}{}
+	if c.h2 {
+		p.shared = append(p.shared, c)
+	}
+	p.putLocked(c)
+	return true
+}
+
+// semaphore bounds how many handshakes run at once beforehand, so that a thousand peers are no burst.
+type semaphore chan struct{}
+
+func (s semaphore) acquire(ctx context.Context) bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (s semaphore) release() { <-s }
+
+// sameIdentity reports whether two identities are the same certificates with the same key.
+func sameIdentity(a, b *tls.Certificate) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	if len(a.Certificate) != len(b.Certificate) {
+		return false
+	}
+	for i := range a.Certificate {
+		if !bytes.Equal(a.Certificate[i], b.Certificate[i]) {
+			return false
+		}
+	}
+	return true
+}

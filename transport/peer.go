@@ -1,0 +1,124 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"sort"
+	"strings"
+)
+
+// An entry is a Peer of one snapshot, with what is derived from it. Immutable.
+type entry struct {
+	peer   Peer // Name and ServerName filled in
+	member *member
+	scope  *scope // nil for http
+
+	scheme, addr string // what to dial: "https", "b.example:9077"
+	host         string // key of byHost: canonical host:port
+	path         string // prefix of every request's path, without a trailing slash
+
+	name   string // ServerName as compared: lower case, IP addresses in canonical form
+	ids    map[string]bool
+	policy string // equal for two entries that accept the same certificates, their scopes apart
+}
+
+// compilePeer checks p and derives its entry; scope and member are the caller's.
+func compilePeer(p Peer, index int, plaintext bool) (*entry, error) {
+	if p.Name == "" {
+		p.Name = fmt.Sprintf("peer-%d", index)
+	}
+	u, err := url.Parse(p.URL)
+	if err != nil {
+		return nil, fmt.Errorf("is not a URL: want https://host:port")
+	}
+	switch {
+	case u.Scheme == "http" && !plaintext:
+		return nil, errors.New("is http: use https, or set Options.AllowPlaintext")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("has the scheme %q: want https", u.Scheme)
+	case u.Hostname() == "":
+		return nil, errors.New("has no host")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("has user info, a query or a fragment: leave scheme, host, port and path")
+	}
+	for _, r := range u.Host {
+		if r > 0x7e {
+			return nil, errors.New("has a host that is not ASCII: write it in its xn-- form")
+		}
+	}
+	e := &entry{scheme: u.Scheme, path: strings.TrimRight(u.EscapedPath(), "/")}
+	e.host = canonicalHost(u.Scheme, u.Host)
+	e.addr = e.host
+	if p.ServerName == "" {
+		h, _, _ := net.SplitHostPort(e.host)
+		p.ServerName = h
+	}
+	e.name = canonicalName(p.ServerName)
+	if len(p.IDs) > 0 {
+		e.ids = make(map[string]bool, len(p.IDs))
+		for _, id := range p.IDs {
+			e.ids[canonicalID(id)] = true
+		}
+	}
+	e.peer = p
+	e.policy = e.policyKey()
+	return e, nil
+}
+
+func (e *entry) policyKey() string {
+	var b strings.Builder
+	if e.ids == nil {
+		b.WriteString(e.name)
+	}
+	ids := make([]string, 0, len(e.ids))
+	for id := range e.ids {
+		ids = append(ids, id)
+	}
+	sort.Strings(ids)
+	fmt.Fprintf(&b, "\x00%q\x00%x", ids, e.peer.SPKIPins)
+	return b.String()
+}
+
+// covers reports whether a request for the path belongs to e.
+func (e *entry) covers(path string) bool {
+	return strings.HasPrefix(path, e.path) && (len(path) == len(e.path) || path[len(e.path)] == '/')
+}
+
+// canonicalHost returns host:port, lower case, with the default port filled in and IP addresses in canonical
+// form.
+func canonicalHost(scheme, hostport string) string {
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host, port = strings.Trim(hostport, "[]"), ""
+	}
+	if port == "" {
+		port = "443"
+		if scheme == "http" {
+			port = "80"
+		}
+	}
+	return net.JoinHostPort(canonicalName(host), port)
+}
+
+// canonicalName returns a DNS name in lower case without its final dot, or an IP address in canonical form.
+func canonicalName(name string) string {
+	if ip, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
+		return ip.Unmap().String()
+	}
+	return strings.ToLower(strings.TrimSuffix(name, "."))
+}
+
+func canonicalID(id string) string {
+	if scheme, rest, ok := strings.Cut(id, "://"); ok {
+		host, path, slash := strings.Cut(rest, "/")
+		id = strings.ToLower(scheme) + "://" + strings.ToLower(host)
+		if slash {
+			id += "/" + path
+		}
+		return id
+	}
+	return canonicalName(id)
+}

@@ -1,0 +1,366 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A pool holds the connections of one generation to one peer in one lane.
+//
+// No method of an http.ClientConn that may run its state hook is called with mu held: the hook takes mu.
+type pool struct {
+	gen    *generation
+	member *member
+	lane   Lane
+	limit  int
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	idle     []*conn // HTTP/1, the longest idle first
+	shared   []*conn // HTTP/2
+	dialing  int
+	waiters  []*waiter
+	draining bool   // no connection is kept when its exchange ends
+	closed   *Error // no connection is given out
+	busy     int    // exchanges now
+	peak     int    // most exchanges at once since the last look
+	recent   int    // the same for the time before
+}
+
+type waiter struct {
+	ready chan grant // of capacity 1; filled with mu held
+	fresh bool       // wants the connection of its own dial and no other
+}
+
+type grant struct {
+	c   *conn
+	err error
+}
+
+// maxStreams bounds the exchanges on one HTTP/2 connection, below what its peer allows.
+const maxStreams = 100
+
+// acquire returns a connection with a reserved slot; cold reports whether it was waited for. With fresh it is
+// one made for this call, beyond the limit if need be.
+func (p *pool) acquire(ctx context.Context, fresh bool) (c *conn, cold bool, err error) {
+	for dead := 0; ; {
+		p.mu.Lock()
+		if p.closed != nil {
+			p.mu.Unlock()
+			return nil, cold, p.closed
+		}
+		if !fresh {
+			if c := p.takeLocked(); c != nil {
+				p.mu.Unlock()
+				if p.reserve(c) {
+					return c, cold, nil
+				}
+				continue
+			}
+		}
+		w := &waiter{ready: make(chan grant, 1), fresh: fresh}
+		p.waiters = append(p.waiters, w)
+		if fresh {
+			p.dialLocked(w)
+		} else {
+			p.kickLocked()
+		}
+		p.mu.Unlock()
+		cold = true
+		g, err := p.wait(ctx, w)
+		if err != nil {
+			return nil, cold, err
+		}
+		if p.reserve(g) {
+			return g, cold, nil
+		}
+		if err := g.cc.Err(); err != nil && !g.used.Load() {
+			if dead++; dead > 1 { // the peer closes new connections at once
+				return nil, cold, g.failure("dial", false, err)
+			}
+		}
+	}
+}
+
+func (p *pool) wait(ctx context.Context, w *waiter) (*conn, error) {
+	select {
+	case g := <-w.ready:
+		return g.c, g.err
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	if !p.dropLocked(w) { // it was served meanwhile
+		g := <-w.ready
+		if g.c != nil {
+			p.putLocked(g.c)
+		}
+	}
+	p.mu.Unlock()
+	return nil, &Error{Op: "wait", Kind: KindOf(ctx.Err()), Err: ctx.Err()}
+}
+
+// takeLocked takes a connection that seems able to carry a request.
+func (p *pool) takeLocked() *conn {
+	now := time.Now()
+	oldest := clock() - int64(p.gen.t.opts.IdleTimeout)
+	for n := len(p.idle); n > 0; n = len(p.idle) {
+		c := p.idle[n-1]
+		p.idle[n-1] = nil
+		p.idle = p.idle[:n-1]
+		if c.gone {
+			continue
+		}
+		if c.retired || c.idleSince < oldest || c.expired(now) || c.raw.closed.Load() {
+			p.discardLocked(c)
+			continue
+		}
+		return c
+	}
+	for _, c := range p.shared {
+		if !c.retired && c.active < maxStreams && !c.expired(now) && c.cc.Available() > 0 {
+			return c
+		}
+	}
+	return nil
+}
+
+// reserve books a slot of c for one request.
+func (p *pool) reserve(c *conn) bool {
+	err := c.cc.Reserve()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		if !c.h2 || c.cc.Err() != nil {
+			p.discardLocked(c)
+		}
+		return false
+	}
+	c.active++
+	p.busy++
+	p.peak = max(p.peak, p.busy)
+	return true
+}
+
+// changed is the state hook of c.
+func (p *pool) changed(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.cc.Err() != nil {
+		p.discardLocked(c)
+		return
+	}
+	if c.h2 {
+		if n := c.cc.InFlight(); n < c.active {
+			p.busy -= c.active - n
+			c.active = n
+		}
+		p.putLocked(c)
+		return
+	}
+	if c.active > 0 && c.cc.Available() > 0 {
+		p.busy--
+		c.active = 0
+		p.putLocked(c)
+	}
+}
+
+// putLocked gives a connection with a free slot to who waits, or keeps it.
+func (p *pool) putLocked(c *conn) {
+	if c.gone {
+		return
+	}
+	idle := c.active == 0
+	if p.draining || c.retired || p.closed != nil {
+		if idle {
+			p.discardLocked(c)
+		}
+		return
+	}
+	c.idleSince = clock()
+	if c.h2 {
+		for free := min(maxStreams-c.active, c.cc.Available()); free > 0; free-- {
+			w := p.nextWaiterLocked()
+			if w == nil {
+				return
+			}
+			w.ready <- grant{c: c}
+		}
+		return
+	}
+	if w := p.nextWaiterLocked(); w != nil {
+		w.ready <- grant{c: c}
+		return
+	}
+	p.idle = append(p.idle, c)
+}
+
+func (p *pool) nextWaiterLocked() *waiter {
+	for i, w := range p.waiters {
+		if !w.fresh {
+			p.waiters = append(p.waiters[:i], p.waiters[i+1:]...)
+			return w
+		}
+	}
+	return nil
+}
+
+func (p *pool) dropLocked(w *waiter) bool {
+	for i := range p.waiters {
+		if p.waiters[i] == w {
+			p.waiters = append(p.waiters[:i], p.waiters[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// discardLocked takes c out of the pool and closes it.
+func (p *pool) discardLocked(c *conn) {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	p.busy -= c.active
+	c.active = 0
+	delete(p.conns, c)
+	for i, x := range p.idle {
+		if x == c {
+			p.idle = append(p.idle[:i], p.idle[i+1:]...)
+			break
+		}
+	}
+	for i, x := range p.shared {
+		if x == c {
+			p.shared = append(p.shared[:i], p.shared[i+1:]...)
+			break
+		}
+	}
+	p.gen.t.goFunc(c.close) // runs the hook, which takes mu
+	p.kickLocked()
+}
+
+// kickLocked starts the dials that the waiters need.
+func (p *pool) kickLocked() {
+	if p.closed != nil {
+		return
+	}
+	want := 0
+	for _, w := range p.waiters {
+		if !w.fresh {
+			want++
+		}
+	}
+	if p.gen.t.opts.Protocol == HTTP2 && !p.knownHTTP1Locked() {
+		want = (want + maxStreams - 1) / maxStreams // one connection serves many
+	}
+	for p.dialing < want && len(p.conns)+p.dialing < p.limit {
+		p.dialLocked(nil)
+	}
+}
+
+// knownHTTP1Locked reports whether the peer has answered with HTTP/1 although HTTP/2 was asked for.
+func (p *pool) knownHTTP1Locked() bool {
+	for c := range p.conns {
+		return !c.h2
+	}
+	return false
+}
+
+// dialLocked starts a dial, for w alone if it is not nil.
+func (p *pool) dialLocked(w *waiter) {
+	if w == nil {
+		p.dialing++
+	}
+	started := p.gen.t.goFunc(func() {
+		c, err := p.dial(p.gen.ctx)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if w == nil {
+			p.dialing--
+		}
+		if err == nil {
+			if !c.gone {
+				p.conns[c] = struct{}{}
+				if c.h2 {
+					p.shared = append(p.shared, c)
+				}
+			}
+			if w != nil && p.dropLocked(w) {
+				w.ready <- grant{c: c}
+			} else if c.gone { // dead already: whoever waits learns why
+				if next := p.nextWaiterLocked(); next != nil {
+					next.ready <- grant{c: c}
+				}
+			} else {
+				p.putLocked(c)
+			}
+			p.kickLocked()
+			return
+		}
+		switch {
+		case w != nil:
+			if p.dropLocked(w) {
+				w.ready <- grant{err: err}
+			}
+		default:
+			if next := p.nextWaiterLocked(); next != nil {
+				next.ready <- grant{err: err}
+			}
+			p.kickLocked()
+		}
+	})
+	if !started {
+		err := &Error{Op: "dial", Kind: KindClosed, Err: ErrClosed}
+		if w == nil {
+			p.dialing--
+			w = p.nextWaiterLocked()
+		} else {
+			p.dropLocked(w)
+		}
+		if w != nil {
+			w.ready <- grant{err: err}
+		}
+	}
+}
+
+// dial makes a connection that is ready for HTTP.
+func (p *pool) dial(ctx context.Context) (*conn, error) {
+	t := p.gen.t
+	e := t.entryOf(p.member)
+	if e == nil {
+		return nil, &Error{Op: "dial", Kind: KindNotPeer, Err: errNoPeer}
+	}
+	nc, raw, err := t.connect(ctx, p.gen, e, t.protocols())
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{pool: p, raw: raw, born: clock()}
+	given := nc
+	if tc, ok := nc.(*tls.Conn); ok {
+		cs := tc.ConnectionState()
+		c.tls = &cs
+		c.h2 = cs.NegotiatedProtocol == "h2"
+	}
+	if !c.h2 {
+		c.app = &appConn{Conn: nc}
+		given = c.app
+	}
+	c.cc, err = t.factory.NewClientConn(context.WithValue(ctx, givenConn{}, given), e.scheme, e.addr)
+	if err != nil {
+		_ = raw.Close()
+		return nil, &Error{Peer: e.peer.Name, Op: "dial", Kind: KindUnreachable, Err: err}
+	}
+	c.cc.SetStateHook(func(*http.ClientConn) { p.changed(c) })
+	return c, nil
+}
+
+type givenConn struct{}
+
+// given is the dial function of the factory: the connection is made already.
+func given(ctx context.Context, _, _ string) (net.Conn, error) {
+	return ctx.Value(givenConn{}).(net.Conn), nil
+}
