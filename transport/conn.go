@@ -29,10 +29,22 @@ type conn struct {
 	idleSince int64 // clock()
 }
 
-// An appConn counts the bytes that HTTP writes, so that a request of which nothing was written is known.
+// An appConn counts the bytes that HTTP writes, so that a request of which nothing was written is known, and
+// remembers the alert with which the peer ended the connection, which a failing write may hide.
 type appConn struct {
 	net.Conn
 	wrote atomic.Int64
+	alert atomic.Pointer[error]
+}
+
+func (c *appConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		if _, ok := remoteAlert(err); ok {
+			c.alert.Store(&err)
+		}
+	}
+	return n, err
 }
 
 func (c *appConn) Write(b []byte) (int, error) {
@@ -58,6 +70,11 @@ func (c *conn) expired(now time.Time) bool {
 func (c *conn) failure(op string, written bool, err error) *Error {
 	if cut := c.raw.cut.Load(); cut != nil {
 		return &Error{Peer: cut.Peer, Op: op, Kind: cut.Kind, Written: written, Err: cut.Err}
+	}
+	if c.app != nil {
+		if p := c.app.alert.Load(); p != nil {
+			err = *p
+		}
 	}
 	if alert, ok := remoteAlert(err); ok && !c.heard.Load() && handshakeAlert(alert) {
 		// TLS 1.3: the peer judged our certificate after our first request had left, and read none of it.

@@ -57,7 +57,7 @@ func (t *Transport) dial(parent context.Context, g *generation, e *entry, protos
 	if err != nil {
 		return fail(KindUnreachable, err)
 	}
-	raw := &rawConn{Conn: tcp, live: &t.live, member: e.member}
+	raw := &rawConn{Conn: tcp, t: t, member: e.member}
 	if e.scheme == "http" {
 		if err := t.admitPlain(raw, e); err != nil {
 			_ = raw.Close()

@@ -351,6 +351,15 @@ func (s semaphore) acquire(ctx context.Context) bool {
 	}
 }
 
+func (s semaphore) tryAcquire() bool {
+	select {
+	case s <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 func (s semaphore) release() { <-s }
 
 // sameIdentity reports whether two identities are the same certificates with the same key.

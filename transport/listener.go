@@ -42,7 +42,7 @@ func (l *tracked) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	tune(c)
-	raw := &rawConn{Conn: c, live: &l.t.live, inbound: true}
+	raw := &rawConn{Conn: c, t: l.t, inbound: true}
 	raw.timer = time.AfterFunc(l.t.opts.HandshakeTimeout, func() { _ = raw.Close() })
 	return raw, nil
 }

@@ -1,7 +1,9 @@
 package transport
 
 import (
+	"context"
 	"crypto/x509"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -12,13 +14,14 @@ import (
 // once, and where its end is learned.
 type rawConn struct {
 	net.Conn
-	live     *live
+	t        *Transport
 	inbound  bool
 	member   *member      // outbound: whose
 	lastRead atomic.Int64 // time of the last bytes, by clock()
 	cut      atomic.Pointer[Error]
 	closed   atomic.Bool
 	timer    *time.Timer // inbound: bounds the handshake
+	refuse   atomic.Bool // inbound: the handshake was refused
 
 	// guarded by live.mu
 	seq        uint64 // of the snapshot that accepted it last
@@ -40,9 +43,40 @@ func (c *rawConn) Close() error {
 	if c.closed.Swap(true) {
 		return net.ErrClosed
 	}
-	c.live.forget(c)
+	c.t.live.forget(c)
+	if c.refuse.Load() {
+		c.t.linger(c.Conn)
+		return nil
+	}
 	return c.Conn.Close()
 }
+
+// linger closes a refused inbound connection, but not before the client, which may be writing a request already,
+// has had time to read why: closing at once would have the system throw away the alert.
+func (t *Transport) linger(c net.Conn) {
+	half, ok := c.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || !t.lingering.tryAcquire() {
+		_ = c.Close()
+		return
+	}
+	if !t.goFunc(func() {
+		defer t.lingering.release()
+		defer c.Close()
+		stop := context.AfterFunc(t.ctx, func() { _ = c.Close() })
+		defer stop()
+		_ = c.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, c, maxLingerBytes)
+	}) {
+		t.lingering.release()
+		_ = c.Close()
+	}
+}
+
+const (
+	lingerTime     = 500 * time.Millisecond
+	maxLingerBytes = 256 << 10
+	maxLingering   = 64
+)
 
 // sever closes the connection for a reason; what is still unsent is thrown away.
 func (c *rawConn) sever(why *Error) {

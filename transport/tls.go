@@ -119,7 +119,7 @@ func (t *Transport) ServerTLS(protocols ...string) *tls.Config {
 	c.ClientAuth = tls.RequireAnyClientCert
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		raw, ok := hello.Conn.(*rawConn)
-		if !ok || raw.live != &t.live {
+		if !ok || raw.t != t {
 			return nil, errUntracked
 		}
 		g := t.current.Load()
@@ -142,6 +142,7 @@ func (t *Transport) acceptInbound(raw *rawConn, cs *tls.ConnectionState) error {
 		raw.timer.Stop()
 	}
 	if err != nil {
+		raw.refuse.Store(true)
 		t.refused.Add(1)
 		t.event(Event{Type: EventRefused, Inbound: true, Err: fmt.Errorf("%v: %w", raw.RemoteAddr(), err)})
 		return err

@@ -34,6 +34,8 @@ type Transport struct {
 	live    live
 	warming semaphore
 
+	lingering semaphore
+
 	update    sync.Mutex // one change of snapshot at a time
 	snapshots uint64     // guarded by update
 
@@ -66,9 +68,9 @@ func New(opts Options) (*Transport, error) {
 		opts:    opts,
 		ended:   make(chan struct{}),
 		live:    live{conns: make(map[*rawConn]struct{})},
-		warming: make(semaphore, parallelWarm),
-		old:     make(map[*generation]struct{}),
-		quiet:   make(chan struct{}, 1),
+		warming: make(semaphore, parallelWarm), lingering: make(semaphore, maxLingering),
+		old:   make(map[*generation]struct{}),
+		quiet: make(chan struct{}, 1),
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.factory = newFactory(&t.opts)
