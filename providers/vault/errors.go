@@ -95,6 +95,12 @@ func kindOf(re *api.ResponseError) error {
 		return fault.ErrNotFound
 	case http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		return fault.ErrConfig
+	case http.StatusInternalServerError:
+		// Vault's answer to an issuer that does not exist.
+		if strings.Contains(text, "unable to find PKI issuer for reference") {
+			return fault.ErrConfig
+		}
+		return fault.ErrUnavailable
 	default:
 		// 412 and 472 to 474 are replication lag and standbys, 429 is a quota, 5xx an outage or a seal.
 		return fault.ErrUnavailable

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/alphaonedev/federation/internal/fault"
 )
@@ -22,8 +23,17 @@ type issuer struct {
 	id, name string
 	cert     *x509.Certificate
 	crl      *x509.RevocationList // nil: none
-	modified string               // Last-Modified of crl
+	fetched  time.Time            // crl's, by Vault's clock; zero: unknown
+	polled   int                  // times that crl was found unchanged since
 }
+
+const (
+	// A CRL that changed while it was being read is fetched again, whatever second it changed in and
+	// however far the clocks of a cluster are apart.
+	crlMargin = 2 * time.Minute
+	// Once in so many polls a CRL is fetched without a condition.
+	crlFull = 12
+)
 
 func (t *Trust) pullMount(ctx context.Context, mount string, last *mountState) (*mountState, error) {
 	ns := t.client.namespaceOf(t.opts.Namespace)
@@ -77,7 +87,7 @@ func (t *Trust) pullMount(ctx context.Context, mount string, last *mountState) (
 func (t *Trust) pullIssuer(ctx context.Context, ns, mount, id string, last *mountState) (*issuer, error) {
 	i := &issuer{id: id}
 	if old := last.find(id); old != nil {
-		i.cert, i.crl, i.modified = old.cert, old.crl, old.modified
+		*i = *old
 	}
 	if i.cert == nil {
 		var found struct {
@@ -102,25 +112,24 @@ func (t *Trust) pullIssuer(ctx context.Context, ns, mount, id string, last *moun
 	return i, t.pullCRL(ctx, ns, mount, i)
 }
 
-// pullCRL fetches an issuer's CRL. An issuer without a key in Vault has none, or an empty one.
+// pullCRL fetches an issuer's CRL. An issuer without a key in Vault has none. One that had a CRL keeps it
+// when Vault stops serving it: a CRL that is missing does not mean that nothing is revoked.
 func (t *Trust) pullCRL(ctx context.Context, ns, mount string, i *issuer) error {
 	where := join(mount, "issuer", i.id, "crl", "der")
 	r := call{what: "read a CRL", namespace: ns, path: where, anonymous: true}
-	if i.crl != nil {
-		r.since = i.modified
+	if i.crl != nil && !i.fetched.IsZero() && i.polled < crlFull {
+		r.since = i.fetched.Add(-crlMargin).UTC().Format(http.TimeFormat)
 	}
 	a, err := t.client.do(ctx, r)
-	if ce, ok := errors.AsType[*callError](err); ok && ce.status == http.StatusNotFound && errors.Is(ce, fault.ErrNotFound) {
-		i.crl, i.modified = nil, ""
-		return nil
-	}
 	switch {
+	case noCRL(err):
+		return nil
 	case err != nil:
 		return err
 	case a.status == http.StatusNotModified:
+		i.polled++
 		return nil
-	case a.status == http.StatusNoContent || len(a.body) == 0:
-		i.crl, i.modified = nil, ""
+	case len(a.body) == 0:
 		return nil
 	}
 	crl, err := x509.ParseRevocationList(a.body)
@@ -133,8 +142,15 @@ func (t *Trust) pullCRL(ctx context.Context, ns, mount string, i *issuer) error 
 	if i.crl != nil && i.crl.Number != nil && crl.Number != nil && crl.Number.Cmp(i.crl.Number) < 0 {
 		return &callError{op: "read a CRL at " + where, msg: "the CRL is older than the one before it", kind: fault.ErrMaterial}
 	}
-	i.crl, i.modified = crl, a.modified
+	i.crl, i.fetched, i.polled = crl, a.date, 0
 	return nil
+}
+
+// noCRL recognises Vault's answer about an issuer whose key it does not hold.
+func noCRL(err error) bool {
+	ce, ok := errors.AsType[*callError](err)
+	return ok && (ce.status == http.StatusNotFound && errors.Is(ce, fault.ErrNotFound) ||
+		ce.status == http.StatusInternalServerError && strings.Contains(ce.msg, "unable to find CRL for issuer"))
 }
 
 func (m *mountState) find(id string) *issuer {

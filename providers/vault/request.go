@@ -29,9 +29,9 @@ type call struct {
 
 // An answer is what came back with a status below 400.
 type answer struct {
-	status   int
-	body     []byte
-	modified string // Last-Modified
+	status int
+	body   []byte
+	date   time.Time // by the server's clock; zero: it did not say
 }
 
 // do sends a request, with a token unless it is anonymous, and once more with another if the token turns
@@ -100,7 +100,11 @@ func send(ctx context.Context, base *api.Client, r call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &answer{resp.StatusCode, body, resp.Header.Get("Last-Modified")}, nil
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		date = time.Time{}
+	}
+	return &answer{resp.StatusCode, body, date}, nil
 }
 
 // data sends a request and decodes the data field of the answer into out.

@@ -34,8 +34,8 @@ type TrustOptions struct {
 // anyone.
 //
 // One pull costs one request per mount for the list of issuers and one per issuer for its CRL; a certificate
-// is fetched once. Where the mount passes If-Modified-Since and Last-Modified on (docs/vault.md), an
-// unchanged CRL costs no body. Issuers that have expired are left out.
+// is fetched once. Where the mount passes If-Modified-Since on (docs/vault.md), an unchanged CRL costs no
+// body. Issuers that have expired are left out.
 type Trust struct {
 	client *Client
 	opts   TrustOptions
