@@ -190,7 +190,7 @@ func TestIdentityGivesWordsForWhatVaultWillNotSign(t *testing.T) {
 		"name is forbidden":   {func(o *vault.IdentityOptions) { o.Role = "one-domain" }, sdk.ErrConfig, []string{"a.example", "not allowed"}},
 		"URI is forbidden":    {func(o *vault.IdentityOptions) { o.Role = "no-uris" }, sdk.ErrConfig, []string{"URI"}},
 		"key type":            {func(o *vault.IdentityOptions) { o.Role = "rsa" }, sdk.ErrConfig, []string{"keys of type rsa"}},
-		"life is clamped":     {func(o *vault.IdentityOptions) { o.Role, o.TTL = "short", 48 * time.Hour }, sdk.ErrConfig, []string{"max_ttl", "48h"}},
+		"life is clamped":     {func(o *vault.IdentityOptions) { o.Role, o.TTL = "short", 48*time.Hour }, sdk.ErrConfig, []string{"max_ttl", "48h"}},
 		"no client usage":     {func(o *vault.IdentityOptions) { o.Role = "server-only" }, sdk.ErrConfig, []string{"client_flag"}},
 		"common name missing": {func(o *vault.IdentityOptions) { o.Role, o.DNS = "needs-cn", nil }, sdk.ErrConfig, []string{"common_name"}},
 	} {

@@ -83,8 +83,8 @@ func (k *Key) signAll(ctx context.Context, number int, messages [][]byte) ([]out
 		what: "sign", namespace: k.client.namespaceOf(k.opts.Namespace),
 		path: join(k.opts.Mount, "sign", k.opts.Name), body: body,
 	}, &got)
-	if ce, ok := errors.AsType[*callError](err); ok && ce.status == http.StatusBadRequest {
-		return nil, k.refusal(number, ce.msg)
+	if ce, ok := errors.AsType[*callError](err); ok && (ce.status == http.StatusBadRequest || ce.status == http.StatusInternalServerError) {
+		return nil, k.refusal(number, ce) // some refusals come as 500
 	}
 	if err != nil {
 		return nil, explainMount(err, k.opts.Mount)
@@ -98,7 +98,7 @@ func (k *Key) signAll(ctx context.Context, number int, messages [][]byte) ([]out
 	out := make([]outcome, len(messages))
 	for i, r := range got.Results {
 		if r.Error != "" {
-			out[i].err = k.refusal(number, scrub(r.Error, nil))
+			out[i].err = k.refusal(number, k.signError(scrub(r.Error, nil), fault.ErrConfig))
 		} else {
 			out[i] = k.parse(number, r.Signature)
 		}
@@ -106,18 +106,18 @@ func (k *Key) signAll(ctx context.Context, number int, messages [][]byte) ([]out
 	return out, nil
 }
 
-// refusal says what Vault's refusal to sign means: that the version is gone, or the key.
-func (k *Key) refusal(number int, msg string) error {
+// refusal recognises that the version is gone, or the key. Other errors are returned as they are.
+func (k *Key) refusal(number int, e *callError) error {
 	switch {
-	case strings.Contains(msg, "minimum encryption key version"), strings.Contains(msg, "no such key version"),
-		strings.Contains(msg, "higher than the latest"), strings.Contains(msg, "too old"):
+	case strings.Contains(e.msg, "minimum encryption key version"), strings.Contains(e.msg, "no such key version"),
+		strings.Contains(e.msg, "higher than the latest"):
 		k.refusedVersion()
-		return k.signError(fmt.Sprintf("version %d may no longer sign (%s)", number, msg), fault.ErrExpired)
-	case strings.Contains(msg, "signing key not found"):
+		return k.signError(fmt.Sprintf("version %d may no longer sign (%s)", number, e.msg), fault.ErrExpired)
+	case strings.Contains(e.msg, "signing key not found"):
 		k.refusedVersion()
 		return k.signError("the key is gone", fault.ErrNotFound)
 	default:
-		return k.signError(msg, fault.ErrConfig)
+		return e
 	}
 }
 
