@@ -5,70 +5,21 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"hash"
 	"io"
 	"net/http"
 	"os"
-	"sync/atomic"
 	"time"
 )
 
-// A guard ends a read that stalls: when the context ends, or after limit. Where there is a response, it
-// moves the connection's read deadline, which is all that stops a read on HTTP/1.1; otherwise it closes
-// the body, which stops one on HTTP/2 and on pipes.
-type guard struct {
-	control *http.ResponseController
-	fired   atomic.Bool
-	stop    func() bool
-	timer   *time.Timer
-}
-
-func newGuard(ctx context.Context, body io.Closer, w http.ResponseWriter, limit time.Duration) *guard {
-	g := &guard{}
-	if w != nil {
-		control := http.NewResponseController(w)
-		if control.SetReadDeadline(time.Now().Add(limit)) == nil {
-			g.control = control
-		}
-	}
-	cut := func() {
-		g.fired.Store(true)
-		if g.control != nil {
-			_ = g.control.SetReadDeadline(time.Unix(1, 0))
-			return
-		}
-		_ = body.Close()
-	}
-	if ctx.Done() != nil {
-		g.stop = context.AfterFunc(ctx, cut)
-	}
-	if g.control == nil {
-		g.timer = time.AfterFunc(limit, cut)
-	}
-	return g
-}
-
-// end lifts the guard and reports whether it had to act.
-func (g *guard) end() (late bool) {
-	if g.stop != nil {
-		g.stop()
-	}
-	if g.timer != nil {
-		g.timer.Stop()
-	}
-	if g.control != nil && !g.fired.Load() {
-		_ = g.control.SetReadDeadline(time.Time{})
-	}
-	return g.fired.Load()
-}
-
 // readBody reads the body within the cap and digests it as it comes.
-func (v *Verifier) readBody(req *http.Request, from *From, start time.Time) ([]byte, [sha256.Size]byte, *Refusal) {
+func (v *Verifier) readBody(req *http.Request, from *From, start time.Time, g *guard) ([]byte, [sha256.Size]byte, *Refusal) {
 	limit := v.config.MaxBody
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil, sha256.Sum256(nil), nil
 	}
-	g := newGuard(req.Context(), req.Body, from.Response, v.config.BodyTimeout-v.config.Clock().Sub(start))
-	data, sum, err := readDigest(req.Context(), req.Body, req.ContentLength, limit)
+	v.watch.guard(g, req.Context(), req.Body, from.Response, v.config.BodyTimeout-v.config.Clock().Sub(start))
+	data, sum, err := v.readDigest(req.Context(), req.Body, req.ContentLength, limit)
 	late := g.end()
 	switch {
 	case err == nil:
@@ -79,33 +30,42 @@ func (v *Verifier) readBody(req *http.Request, from *From, start time.Time) ([]b
 	return nil, noDigest, bodyRefusal(err)
 }
 
-// readDigest reads to the end. It sets memory aside for what Content-Length promises up to firstBuffer,
-// and for more only as it arrives.
-func readDigest(ctx context.Context, r io.Reader, length, limit int64) (data []byte, sum [sha256.Size]byte, err error) {
+// readDigest reads to the end, and digests what it reads while that is still in the cache. It sets memory
+// aside for what Content-Length promises up to firstBuffer, and for more only as it arrives.
+func (v *Verifier) readDigest(ctx context.Context, r io.Reader, length, limit int64) (data []byte, sum [sha256.Size]byte, err error) {
 	size := int64(chunkSize / 8)
 	if length >= 0 {
 		size = min(length, firstBuffer) + 1 // one more, to see the end without growing
 	}
-	hash := sha256.New()
-	data = make([]byte, 0, size)
+	data = v.buffers.get(int(size))
+	var digest hash.Hash
 	for {
 		if len(data) == cap(data) {
 			data = append(data, 0)[:len(data)]
 		}
 		n, err := r.Read(data[len(data):min(cap(data), len(data)+chunkSize)])
-		hash.Write(data[len(data) : len(data)+n])
+		fresh := data[len(data) : len(data)+n]
 		data = data[:len(data)+n]
-		if int64(len(data)) > limit {
-			return nil, sum, errTooLarge
+		if digest == nil && len(data) > chunkSize {
+			digest = sha256.New()
+			fresh = data
 		}
-		if err == io.EOF {
-			hash.Sum(sum[:0])
-			return data[:len(data):len(data)], sum, nil
+		if digest != nil {
+			digest.Write(fresh)
 		}
-		if err == nil {
+		switch {
+		case int64(len(data)) > limit:
+			err = errTooLarge
+		case err == io.EOF && digest == nil:
+			return data, sha256.Sum256(data), nil
+		case err == io.EOF:
+			digest.Sum(sum[:0])
+			return data, sum, nil
+		case err == nil:
 			err = ctx.Err()
 		}
 		if err != nil {
+			v.buffers.put(data)
 			return nil, sum, err
 		}
 	}
@@ -116,7 +76,8 @@ func (v *Verifier) noBody(req *http.Request, from *From, start time.Time) *Refus
 	if req.Body == nil || req.Body == http.NoBody {
 		return nil
 	}
-	g := newGuard(req.Context(), req.Body, from.Response, v.config.BodyTimeout-v.config.Clock().Sub(start))
+	g := &guard{}
+	v.watch.guard(g, req.Context(), req.Body, from.Response, v.config.BodyTimeout-v.config.Clock().Sub(start))
 	var one [1]byte
 	n, err := io.ReadFull(req.Body, one[:])
 	late := g.end()
@@ -145,11 +106,5 @@ func bodyRefusal(err error) *Refusal {
 
 // verifiedBody is a body whose digest is right.
 type verifiedBody struct{ bytes.Reader }
-
-func newVerifiedBody(data []byte) *verifiedBody {
-	b := &verifiedBody{}
-	b.Reset(data)
-	return b
-}
 
 func (*verifiedBody) Close() error { return nil }

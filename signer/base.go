@@ -38,8 +38,11 @@ func appendBase(b []byte, components []component, params string) []byte {
 	return append(b, params...)
 }
 
-// base is the signature base of a message under its profile.
-func (m *message) base(params string) []byte {
+// baseRoom holds the signature base of an ordinary message.
+const baseRoom = 1 << 10
+
+// appendBase appends the signature base of a message under its profile.
+func (m *message) appendBase(b []byte, params string) []byte {
 	var all [8]component
 	c := append(all[:0],
 		component{"@method", m.method},
@@ -54,9 +57,5 @@ func (m *message) base(params string) []byte {
 	c = append(c,
 		component{"federation-to", m.to},
 		component{"federation-op", m.op})
-	size := len(`"@signature-params": `) + len(params)
-	for i := range c {
-		size += len(`"": `) + 1 + len(c[i].id) + len(c[i].value)
-	}
-	return appendBase(make([]byte, 0, size), c, params)
+	return appendBase(b, c, params)
 }

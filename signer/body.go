@@ -8,7 +8,6 @@ import (
 	"hash"
 	"io"
 	"net/http"
-	"sync"
 
 	"github.com/alphaonedev/federation/internal/fault"
 )
@@ -17,8 +16,6 @@ import (
 var errTooLarge = errors.New("body is over the cap")
 
 const chunkSize = 32 << 10
-
-var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 
 // digest hashes the request's own body without spending it.
 func (s *Signer) digest(req *http.Request) (sum [sha256.Size]byte, err error) {
@@ -36,10 +33,7 @@ func (s *Signer) digest(req *http.Request) (sum [sha256.Size]byte, err error) {
 	if err != nil {
 		return sum, fmt.Errorf("signer: GetBody: %w", err)
 	}
-	w := cappedHash{hash: sha256.New(), left: s.config.MaxBody}
-	buf := chunks.Get().(*[chunkSize]byte)
-	n, err := io.CopyBuffer(&w, body, buf[:])
-	chunks.Put(buf)
+	sum, n, err := s.hashBody(body, req.ContentLength)
 	if cerr := body.Close(); err == nil {
 		err = cerr
 	}
@@ -49,8 +43,28 @@ func (s *Signer) digest(req *http.Request) (sum [sha256.Size]byte, err error) {
 	if req.ContentLength > 0 && n != req.ContentLength {
 		return sum, fmt.Errorf("signer: the body has %d bytes, ContentLength says %d: %w", n, req.ContentLength, fault.ErrConfig)
 	}
-	w.hash.Sum(sum[:0])
 	return sum, nil
+}
+
+func (s *Signer) hashBody(body io.Reader, length int64) (sum [sha256.Size]byte, n int64, err error) {
+	buf := s.chunks.Get().(*[chunkSize]byte)
+	defer s.chunks.Put(buf)
+	limit := s.config.MaxBody
+	if length > limit {
+		return sum, 0, errTooLarge
+	}
+	if length > 0 && length < chunkSize {
+		n, err := io.ReadFull(body, buf[:length+1])
+		if err != io.EOF && err != io.ErrUnexpectedEOF && err != nil {
+			return sum, 0, err
+		}
+		return sha256.Sum256(buf[:n]), int64(n), nil
+	}
+	w := cappedHash{hash: sha256.New(), left: limit}
+	if n, err = io.CopyBuffer(&w, body, buf[:]); err == nil {
+		w.hash.Sum(sum[:0])
+	}
+	return sum, n, err
 }
 
 // takeBody reads the request's own body and puts a copy in its place.

@@ -205,7 +205,7 @@ func (v *Verifier) verifyMemory(req *http.Request, from *From) (*Verified, *Refu
 		return nil, refuse(TagKeyUnknown, "no keys")
 	}
 	start := v.config.Clock()
-	body, sum, r := v.readBody(req, from, start)
+	body, sum, r := v.readBody(req, from, start, &guard{})
 	if r != nil {
 		return nil, r
 	}
@@ -233,10 +233,12 @@ func (v *Verifier) verifyMemory(req *http.Request, from *From) (*Verified, *Refu
 		}
 		return nil, r
 	}
-	req.Body = newVerifiedBody(body)
+	again := &verifiedBody{}
+	again.Reset(body)
+	req.Body = again
 	return &Verified{
 		Peer: from.Peer, Wire: WireAIMemory, KeyID: id, Key: key,
-		Operation: m.operation, PeerID: m.peerID, Digest: sum, Body: body,
+		Operation: m.operation, PeerID: m.peerID, Digest: sum, Body: body, buffers: &v.buffers,
 	}, nil
 }
 

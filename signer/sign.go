@@ -1,8 +1,11 @@
 package signer
 
 import (
+	"context"
+	"crypto/ed25519"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/alphaonedev/federation/internal/fault"
 )
@@ -86,7 +89,7 @@ func (s *Signer) signFederation(req *http.Request, to *Audience, nonce Nonce) er
 	}
 	var room [maxInput]byte
 	input := string(appendInput(room[:0], &in))
-	sig, err := signChecked(req.Context(), s.config.Key, s.public, m.base(input[len(sigLabel):]))
+	sig, err := s.sign(req.Context(), &m, input[len(sigLabel):])
 	if err != nil {
 		return err
 	}
@@ -97,6 +100,14 @@ func (s *Signer) signFederation(req *http.Request, to *Audience, nonce Nonce) er
 	delete(h, HeaderMemorySig)
 	delete(h, HeaderMemoryNonce)
 	return nil
+}
+
+func (s *Signer) sign(ctx context.Context, m *message, params string) ([]byte, error) {
+	if k, ok := s.config.Key.(localKey); ok && ctx.Err() == nil {
+		var room [baseRoom]byte
+		return ed25519.Sign(k.private, m.appendBase(room[:0], params)), nil
+	}
+	return signChecked(ctx, s.config.Key, s.public, m.appendBase(nil, params))
 }
 
 // nonce draws 128 bits, the first 64 of which are the recipient's epoch where it asked for that.
@@ -157,19 +168,17 @@ func checkHeader(h http.Header) error {
 		return fmt.Errorf("signer: Content-Encoding is not covered by the signature; name the encoding in Content-Type instead: %w", fault.ErrConfig)
 	}
 	for name := range h {
-		if c := http.CanonicalHeaderKey(name); c != name && (covered(c) || c == "Content-Encoding") {
-			return fmt.Errorf("signer: header key %q is not in canonical form %q: %w", name, c, fault.ErrConfig)
+		for _, ours := range coveredFields {
+			if len(ours) == len(name) && ours != name && strings.EqualFold(ours, name) {
+				return fmt.Errorf("signer: header key %q is not in its canonical form %q: %w", name, ours, fault.ErrConfig)
+			}
 		}
 	}
 	return nil
 }
 
-// covered takes the fields that either profile sends.
-func covered(name string) bool {
-	switch name {
-	case "Content-Type", HeaderContentDigest, HeaderTo, HeaderOperation, HeaderSignature, HeaderSignatureInput,
-		HeaderMemorySig, HeaderMemoryNonce, HeaderPeerID, HeaderIdempotencyKey:
-		return true
-	}
-	return false
+// coveredFields are those that either profile sends, and those that it must not.
+var coveredFields = [...]string{
+	"Content-Type", "Content-Encoding", HeaderContentDigest, HeaderTo, HeaderOperation, HeaderSignature,
+	HeaderSignatureInput, HeaderMemorySig, HeaderMemoryNonce, HeaderPeerID, HeaderIdempotencyKey,
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/alphaonedev/federation/internal/fault"
@@ -63,6 +64,7 @@ type Signer struct {
 	public ed25519.PublicKey
 	keyID  string
 	random func([]byte) (int, error)
+	chunks sync.Pool
 }
 
 // New makes a Signer. It does no I/O. A configuration that cannot work matches ErrConfig, with every
@@ -103,7 +105,9 @@ func New(c Config) (*Signer, error) {
 		return nil, fmt.Errorf("signer: %w", errors.Join(problems...))
 	}
 	keyID := Thumbprint(pub)
-	return &Signer{config: c, public: pub, keyID: keyID, random: rand.Read}, nil
+	s := &Signer{config: c, public: pub, keyID: keyID, random: rand.Read}
+	s.chunks.New = func() any { return new([chunkSize]byte) }
+	return s, nil
 }
 
 // KeyID is the thumbprint of the key (RFC 7638), the keyid of what it signs.

@@ -39,14 +39,14 @@ func (v *Verifier) VerifyStream(req *http.Request, from From, limit int64) (*Ver
 		if r != nil {
 			return nil, v.refused(from.Peer, r)
 		}
-		return b.checked.got, nil
+		return &b.checked.got, nil
 	}
 	b.hash = sha256.New()
 	if b.body = req.Body; b.body == nil {
 		b.body = http.NoBody
 	}
 	req.Body = b
-	return b.checked.got, nil
+	return &b.checked.got, nil
 }
 
 // streamBody verifies a body as it is read. Like any body it is read by one goroutine.
@@ -70,7 +70,8 @@ func (b *streamBody) Read(p []byte) (int, error) {
 	}
 	v := b.verifier
 	deadline := b.checked.start.Add(v.config.StreamTimeout)
-	g := newGuard(b.req.Context(), b.body, b.from.Response, min(v.config.BodyTimeout, deadline.Sub(v.config.Clock())))
+	g := &b.checked.guard
+	v.watch.guard(g, b.req.Context(), b.body, b.from.Response, min(v.config.BodyTimeout, deadline.Sub(v.config.Clock())))
 	n, err := b.body.Read(p)
 	late := g.end()
 	if int64(n) > b.left {

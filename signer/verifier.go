@@ -50,7 +50,7 @@ type VerifierConfig struct {
 	// MaxBody caps every body, in bytes; default 16 MiB.
 	MaxBody int64
 	// BodyTimeout is how long a body may take to arrive; default 10 s. The request's context bounds it as
-	// well. Either cuts off a body that stalls where From.Response is given or the body can be closed from
+	// well. Either cuts off a body that stalls, within 250 ms, where From.Response is given or the body can be closed from
 	// aside (HTTP/2); otherwise a late body is refused when it has arrived.
 	BodyTimeout time.Duration
 	// StreamTimeout is how long the body of VerifyStream may take to arrive as a whole; default
@@ -82,7 +82,7 @@ type From struct {
 	// body agree.
 	PeerID string
 	// Response, of the request's handler, lets a body that stalls be cut off on HTTP/1.1, where nothing
-	// else can short of the server's own ReadTimeout. May be nil.
+	// else can short of the server's own ReadTimeout: its read deadline is moved. May be nil.
 	Response http.ResponseWriter
 }
 
@@ -100,6 +100,17 @@ type Verified struct {
 	Skew      time.Duration     // how far the sender's clock is ahead of ours, delivery included; 0 on the ai-memory wire
 	Digest    [sha256.Size]byte // SHA-256 of the body; all zero without one
 	Body      []byte            // the body, which request.Body yields too; nil without one and after VerifyStream
+
+	buffers *buffers
+}
+
+// Release gives the memory of Body back, for the next message; neither Body nor request.Body may be used
+// afterwards. It is optional: whoever keeps Body does not call it.
+func (v *Verified) Release() {
+	if v.buffers != nil {
+		v.buffers.put(v.Body)
+		v.Body, v.buffers = nil, nil
+	}
 }
 
 // A Verifier checks messages. It is safe for concurrent use and needs no closing.
@@ -109,6 +120,9 @@ type Verifier struct {
 	since      time.Time // zero: no message is from before us
 	refusals   tagCounters
 	memoryOnce sync.Once
+	ownKeys    bool // Keys is a KeyDirectory, which needs no check of what it returns
+	watch      watch
+	buffers    buffers
 }
 
 // NewVerifier makes a Verifier. It does no I/O. A configuration that cannot work matches ErrConfig, with
@@ -163,7 +177,10 @@ func NewVerifier(c VerifierConfig) (*Verifier, error) {
 	if c.Replay == nil {
 		c.Replay = newReplayCache(ReplayCacheConfig{Window: c.MaxAge + 2*c.Skew + max(c.BodyTimeout, c.StreamTimeout), Clock: c.Clock})
 	}
-	return &Verifier{config: c, epoch: newEpoch(), since: c.Replay.Since()}, nil
+	v := &Verifier{config: c, epoch: newEpoch(), since: c.Replay.Since()}
+	_, v.ownKeys = c.Keys.(*KeyDirectory)
+	v.watch.tick = min(max(c.BodyTimeout/8, time.Millisecond), time.Second/4)
+	return v, nil
 }
 
 // maxDuration bounds every duration of a configuration, so that sums of them cannot overflow.

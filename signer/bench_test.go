@@ -1,0 +1,302 @@
+package signer_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/alphaonedev/federation/signer"
+)
+
+// baseSize is about the length of a signature base, in bytes.
+const baseSize = 550
+
+// benchSizes are bodies in bytes.
+var benchSizes = []int{1 << 10, 64 << 10, 1 << 20}
+
+// benchPair signs and verifies with the real clock and default configuration.
+func benchPair(tb testing.TB) (*signer.Signer, *signer.Verifier) {
+	tb.Helper()
+	n := newNode(tb, func(sc *signer.Config, vc *signer.VerifierConfig) {
+		sc.Clock, vc.Clock = time.Now, time.Now
+		vc.Skew = time.Nanosecond // or everything near the start would have to be signed again
+		cache, err := signer.NewReplayCache(signer.ReplayCacheConfig{Quota: signer.DefaultReplayCapacity})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		vc.Replay = lasting{cache}
+	})
+	return n.signer, n.verifier
+}
+
+// lasting is a replay store that claims to outlive the process.
+type lasting struct{ signer.ReplayStore }
+
+func (lasting) Since() time.Time { return time.Time{} }
+
+func benchRequest(tb testing.TB, body []byte) *http.Request {
+	tb.Helper()
+	req, err := http.NewRequestWithContext(tb.Context(), http.MethodPost, pushURL, bytes.NewReader(body))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return req
+}
+
+// serverSide is what net/http hands to a handler for req.
+func serverSide(req *http.Request, body []byte) *http.Request {
+	r := httptest.NewRequest(req.Method, req.URL.String(), nil)
+	r.Header = req.Header.Clone()
+	r.RequestURI = req.URL.RequestURI()
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.ContentLength = int64(len(body))
+	return r.WithContext(req.Context())
+}
+
+// ratio times op against floor by the thread's processor time, in alternating batches, and compares the
+// medians. What disturbs one disturbs the other, and what others do on the machine counts for neither.
+// Background work of the garbage collector is in neither; its assists are.
+func ratio(b *testing.B, floor func(i int), prepare func(i int), op func(i int)) {
+	b.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	b.ReportAllocs()
+	batch := func(f func(int)) time.Duration {
+		t := cpuTime()
+		for i := range batchSize {
+			f(i)
+		}
+		return (cpuTime() - t) / batchSize
+	}
+	var floors, ops []time.Duration
+	for n := 0; b.Loop(); n++ {
+		for i := range batchSize {
+			prepare(i)
+		}
+		if n%2 == 0 {
+			floors = append(floors, batch(floor))
+			ops = append(ops, batch(op))
+		} else {
+			ops = append(ops, batch(op))
+			floors = append(floors, batch(floor))
+		}
+	}
+	slices.Sort(floors)
+	slices.Sort(ops)
+	f, o := floors[len(floors)/2], ops[len(ops)/2]
+	b.ReportMetric(float64(f.Nanoseconds()), "floor-ns")
+	b.ReportMetric(float64(o.Nanoseconds()), "ours-ns")
+	b.ReportMetric(float64(o)/float64(f), "ratio")
+}
+
+const batchSize = 16
+
+// floorData are signatures of batchSize different messages, since the time of a check depends on both.
+func floorData() (bases, sigs [batchSize][]byte, key ed25519.PrivateKey, pub ed25519.PublicKey) {
+	key = privateKey(1)
+	for i := range batchSize {
+		bases[i] = bytes.Repeat([]byte{byte(i)}, baseSize)
+		sigs[i] = ed25519.Sign(key, bases[i])
+	}
+	return bases, sigs, key, key.Public().(ed25519.PublicKey)
+}
+
+// BenchmarkSign reports the time of a complete Sign as a multiple of its floor: SHA-256 of the body and one
+// Ed25519 signature. One iteration is a batch of each; TestAllocations counts allocations.
+func BenchmarkSign(b *testing.B) {
+	bases, _, key, _ := floorData()
+	for _, size := range benchSizes {
+		b.Run(strconv.Itoa(size>>10)+"KB", func(b *testing.B) {
+			s, _ := benchPair(b)
+			body := bytes.Repeat([]byte("x"), size)
+			req := benchRequest(b, body)
+			to := signer.Audience{To: "b.example", Operation: "op-1"}
+			ratio(b, func(i int) {
+				sha256.Sum256(body)
+				ed25519.Sign(key, bases[i])
+			}, func(int) {}, func(int) {
+				if err := s.Sign(req, to); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkVerify does the same for a complete Verify, which reads the body into memory and keeps it.
+func BenchmarkVerify(b *testing.B) {
+	benchVerify(b, func(b *testing.B, v *signer.Verifier, r *http.Request) {
+		got, err := v.Verify(r, signer.From{Peer: "a"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		got.Release()
+	})
+}
+
+// BenchmarkVerifyStream does the same for a VerifyStream, whose body is read in pieces of 32 KB and not kept.
+func BenchmarkVerifyStream(b *testing.B) {
+	buf := make([]byte, 32<<10)
+	benchVerify(b, func(b *testing.B, v *signer.Verifier, r *http.Request) {
+		if _, err := v.VerifyStream(r, signer.From{Peer: "a"}, 0); err != nil {
+			b.Fatal(err)
+		}
+		for {
+			_, err := r.Body.Read(buf)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func benchVerify(b *testing.B, verify func(*testing.B, *signer.Verifier, *http.Request)) {
+	b.Helper()
+	bases, sigs, _, pub := floorData()
+	for _, size := range benchSizes {
+		b.Run(strconv.Itoa(size>>10)+"KB", func(b *testing.B) {
+			s, v := benchPair(b)
+			body := bytes.Repeat([]byte("x"), size)
+			req := benchRequest(b, body)
+			to := signer.Audience{To: "b.example", Operation: "op-1", Content: signer.NewContent(body)}
+			var all [batchSize]*http.Request
+			ratio(b, func(i int) {
+				sha256.Sum256(body)
+				ed25519.Verify(pub, bases[i], sigs[i])
+			}, func(i int) {
+				if err := s.Sign(req, to); err != nil {
+					b.Fatal(err)
+				}
+				all[i] = serverSide(req, body)
+			}, func(i int) { verify(b, v, all[i]) })
+		})
+	}
+}
+
+// BenchmarkVerifyParallel is for -cpu 1,2: the time of one Verify of 1 KB with all cores at it.
+func BenchmarkVerifyParallel(b *testing.B) {
+	s, v := benchPair(b)
+	body := bytes.Repeat([]byte("x"), 1<<10)
+	req := benchRequest(b, body)
+	to := signer.Audience{To: "b.example", Content: signer.NewContent(body)}
+	all := make([]*http.Request, b.N)
+	for i := range all {
+		if err := s.Sign(req, to); err != nil {
+			b.Fatal(err)
+		}
+		all[i] = serverSide(req, body)
+	}
+	next := make(chan *http.Request, len(all))
+	for _, r := range all {
+		next <- r
+	}
+	b.ResetTimer()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if _, err := v.Verify(<-next, signer.From{Peer: "a"}); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkForgery is what a message with a bad signature costs, as a multiple of one signature check.
+func BenchmarkForgery(b *testing.B) {
+	bases, sigs, _, pub := floorData()
+	s, v := benchPair(b)
+	body := bytes.Repeat([]byte("x"), 1<<10)
+	req := benchRequest(b, body)
+	if err := s.Sign(req, signer.Audience{To: "b.example", Operation: "op-1"}); err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set(signer.HeaderOperation, "op-2")
+	r := serverSide(req, body)
+	ratio(b, func(i int) { ed25519.Verify(pub, bases[i], sigs[i]) }, func(int) {}, func(int) {
+		if _, err := v.Verify(r, signer.From{Peer: "a"}); err == nil {
+			b.Fatal("accepted")
+		}
+	})
+}
+
+// BenchmarkReplayCache spends nonces in a cache that holds a million, and reports its bytes for each.
+func BenchmarkReplayCache(b *testing.B) {
+	const million = 1_000_000
+	cache, err := signer.NewReplayCache(signer.ReplayCacheConfig{Capacity: 4 * million, Quota: 4 * million})
+	if err != nil {
+		b.Fatal(err)
+	}
+	id := signer.Thumbprint(privateKey(1).Public().(ed25519.PublicKey))
+	expires := time.Now().Add(time.Hour)
+	var n uint64
+	spend := func() {
+		var nonce signer.Nonce
+		n++
+		for i := range 8 {
+			nonce[i] = byte(n >> (8 * i))
+		}
+		if err := cache.Spend(b.Context(), id, nonce, expires); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for range million {
+		spend()
+	}
+	st := cache.Stats()
+	b.ReportAllocs()
+	for range min(b.N, million/2) {
+		spend()
+	}
+	b.ReportMetric(float64(st.Bytes)/float64(st.Entries), "bytes/entry")
+}
+
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	s, v := benchPair(t)
+	for _, size := range benchSizes {
+		body := bytes.Repeat([]byte("x"), size)
+		req := benchRequest(t, body)
+		to := signer.Audience{To: "b.example", Operation: "op-1"}
+		if n := testing.AllocsPerRun(20, func() {
+			if err := s.Sign(req, to); err != nil {
+				t.Fatal(err)
+			}
+		}); n > 20 {
+			t.Errorf("Sign of %d bytes: %v allocations, want at most 20", size, n)
+		} else {
+			t.Logf("Sign of %d bytes: %v allocations", size, n)
+		}
+		var all []*http.Request
+		for range 22 {
+			if err := s.Sign(req, to); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, serverSide(req, body))
+		}
+		i := 0
+		if n := testing.AllocsPerRun(20, func() {
+			if _, err := v.Verify(all[i], signer.From{Peer: "a"}); err != nil {
+				t.Fatal(err)
+			}
+			i++
+		}); n > 30 {
+			t.Errorf("Verify of %d bytes: %v allocations, want at most 30", size, n)
+		} else {
+			t.Logf("Verify of %d bytes: %v allocations", size, n)
+		}
+	}
+}
