@@ -89,7 +89,8 @@ func kindOf(re *api.ResponseError) error {
 		return fault.ErrPermission
 	case http.StatusNotFound:
 		// Vault answers so for a path below no mount; a proxy that knows no route answers in HTML.
-		if strings.Contains(text, "no handler for route") || strings.Contains(text, "unsupported path") || re.RawError {
+		if strings.Contains(text, "no handler for route") || strings.Contains(text, "unsupported path") ||
+			strings.Contains(text, "namespace not found") || re.RawError {
 			return fault.ErrConfig
 		}
 		return fault.ErrNotFound
