@@ -81,7 +81,7 @@ type role[P, V any] struct {
 	// secrets lists the spellings of key material that the process can see.
 	secrets func(V) []string
 	// extra are subtests of this role alone.
-	extra func(t tb, h Harness[P])
+	extra map[string]func(t tb, s *suite[P, V])
 }
 
 // A tb is a testing.TB that has subtests, so that the suites can be run against a recorder.

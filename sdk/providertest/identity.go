@@ -34,29 +34,26 @@ var identityRole = role[sdk.IdentityProvider, *sdk.Identity]{
 		}
 		return spellings(id.Certificate.PrivateKey)
 	},
-	extra: func(t tb, h Harness[sdk.IdentityProvider]) {
-		t.run("Handshake", func(t tb) {
-			ctx, cancel := context.WithTimeout(context.Background(), timeout(h.Timeout))
-			defer cancel()
-			id, err := h.New(t).Identity(ctx)
-			if err != nil {
-				t.Fatalf("pull: %v", err)
-			}
-			inspectIdentity(t, id)
-			if t.Failed() {
-				return
-			}
-			leaf, _ := x509.ParseCertificate(id.Certificate.Certificate[0])
-			if err := handshake(ctx, id.Certificate, false); err != nil {
-				t.Errorf("TLS 1.3 handshake as a client: %v", err)
-			}
-			if allows(leaf, x509.ExtKeyUsageServerAuth) {
-				if err := handshake(ctx, id.Certificate, true); err != nil {
-					t.Errorf("TLS 1.3 handshake as a server: %v", err)
-				}
-			}
-		})
-	},
+	extra: map[string]func(tb, *suite[sdk.IdentityProvider, *sdk.Identity]){"Handshake": handshakes},
+}
+
+// handshakes shows that the key answers for the certificate, in both roles that TLS has.
+func handshakes(t tb, s *suite[sdk.IdentityProvider, *sdk.Identity]) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.h.Timeout)
+	defer cancel()
+	id := s.must(t, s.h.New(t))
+	leaf, err := x509.ParseCertificate(id.Certificate.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := handshake(ctx, id.Certificate, false); err != nil {
+		t.Errorf("TLS 1.3 handshake as a client: %v", err)
+	}
+	if allows(leaf, x509.ExtKeyUsageServerAuth) {
+		if err := handshake(ctx, id.Certificate, true); err != nil {
+			t.Errorf("TLS 1.3 handshake as a server: %v", err)
+		}
+	}
 }
 
 func inspectIdentity(t tb, id *sdk.Identity) {

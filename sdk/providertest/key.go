@@ -8,10 +8,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/alphaonedev/federation/sdk"
-	"github.com/alphaonedev/federation/signer"
 )
 
 var keyRole = role[sdk.KeyProvider, *sdk.KeySet]{
@@ -26,9 +24,9 @@ var keyRole = role[sdk.KeyProvider, *sdk.KeySet]{
 		}
 		return spellings(s.Active)
 	},
-	extra: func(t tb, h Harness[sdk.KeyProvider]) {
-		t.run("Sign", func(t tb) { sign(t, h) })
-		t.run("SignAcrossRotation", func(t tb) { signAcrossRotation(t, h) })
+	extra: map[string]func(tb, *suite[sdk.KeyProvider, *sdk.KeySet]){
+		"Sign":               sign,
+		"SignAcrossRotation": signAcrossRotation,
 	},
 }
 
@@ -63,31 +61,10 @@ func printKeys(s *sdk.KeySet) string {
 	return strings.Join(append([]string{printKey(s.Active.Public())}, parts...), " ")
 }
 
-func timeout(d time.Duration) time.Duration {
-	if d <= 0 {
-		return 30 * time.Second
-	}
-	return d
-}
-
-// active pulls the key that signs.
-func active(ctx context.Context, t tb, p sdk.KeyProvider) signer.Key {
-	t.Helper()
-	set, err := p.SigningKeys(ctx)
-	if err != nil {
-		t.Fatalf("pull: %v", err)
-	}
-	inspectKeys(t, set)
-	if t.Failed() {
-		t.FailNow()
-	}
-	return set.Active
-}
-
-func sign(t tb, h Harness[sdk.KeyProvider]) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout(h.Timeout))
+func sign(t tb, s *suite[sdk.KeyProvider, *sdk.KeySet]) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.h.Timeout)
 	defer cancel()
-	key := active(ctx, t, h.New(t))
+	key := s.must(t, s.h.New(t)).Active
 	pub, _ := key.Public().(ed25519.PublicKey)
 	var wg sync.WaitGroup
 	for _, message := range [][]byte{{}, []byte("m"), bytes.Repeat([]byte("message "), 1<<13)} {
@@ -105,14 +82,14 @@ func sign(t tb, h Harness[sdk.KeyProvider]) {
 			})
 		}
 	}
-	if !within(2*timeout(h.Timeout), wg.Wait) {
+	if !within(2*s.h.Timeout, wg.Wait) {
 		t.Fatal("signing goes on after its context ended")
 	}
 
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	var err error
-	if !within(timeout(h.Timeout), func() { _, err = key.Sign(ended, []byte("m")) }) {
+	if !within(s.h.Timeout, func() { _, err = key.Sign(ended, []byte("m")) }) {
 		t.Fatal("Sign with a context that has ended does not return")
 	}
 	if !errors.Is(err, context.Canceled) {
@@ -121,18 +98,18 @@ func sign(t tb, h Harness[sdk.KeyProvider]) {
 }
 
 // signAcrossRotation holds that a Key is one version: after a rotation it signs as before or not at all.
-func signAcrossRotation(t tb, h Harness[sdk.KeyProvider]) {
-	if h.Rotate == nil {
+func signAcrossRotation(t tb, s *suite[sdk.KeyProvider, *sdk.KeySet]) {
+	if s.h.Rotate == nil {
 		t.Skip("the harness has no Rotate")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), timeout(h.Timeout))
+	ctx, cancel := context.WithTimeout(context.Background(), s.h.Timeout)
 	defer cancel()
-	p := h.New(t)
-	old := active(ctx, t, p)
+	p := s.h.New(t)
+	old := s.must(t, p).Active
 	pub, _ := old.Public().(ed25519.PublicKey)
 	pub = bytes.Clone(pub)
-	h.Rotate(t)
-	next := active(ctx, t, p)
+	s.h.Rotate(t)
+	next := s.must(t, p).Active
 	if now, _ := old.Public().(ed25519.PublicKey); !pub.Equal(now) {
 		t.Error("the public key of a Key that was handed out changed with the rotation")
 	}

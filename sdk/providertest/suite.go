@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,8 +30,8 @@ func run[P, V any](t tb, h Harness[P], r role[P, V]) {
 	t.run("Watch", s.watch)
 	t.run("Errors", s.errors)
 	t.run("Validate", s.validate)
-	if r.extra != nil {
-		r.extra(t, h)
+	for _, name := range slices.Sorted(maps.Keys(r.extra)) {
+		t.run(name, func(t tb) { r.extra[name](t, s) })
 	}
 	t.run("Goroutines", s.goroutines)
 }
