@@ -62,6 +62,7 @@ type certFlow struct {
 	loaded bool          // the state file was looked at
 	aside  error         // why it could not be used
 	now    *held         // the last good certificate
+	due    time.Time     // when to renew it
 	served bool          // now has been returned
 	spent  bool          // the one-time token was taken by the CA
 }
@@ -81,7 +82,7 @@ func (f *certFlow) current(ctx context.Context) (*held, time.Duration, error) {
 		return nil, 0, err
 	}
 	now := f.c.now()
-	if f.now != nil && now.Before(dueAt(f.now.leaf())) {
+	if f.now != nil && now.Before(f.due) {
 		return f.serve(now)
 	}
 	next, err := f.next(ctx, now)
@@ -93,16 +94,18 @@ func (f *certFlow) current(ctx context.Context) (*held, time.Duration, error) {
 		}
 		return nil, 0, err
 	}
-	f.now = next
+	f.hold(next)
 	if err := f.save(); err != nil {
 		f.c.log.Error("the certificate could not be stored; a restart enrols again", "file", f.path, "error", err)
 	}
 	return f.serve(f.c.now())
 }
 
+func (f *certFlow) hold(h *held) { f.now, f.due = h, dueAt(h.leaf()) }
+
 func (f *certFlow) serve(now time.Time) (*held, time.Duration, error) {
 	f.served = true
-	return f.now, max(dueAt(f.now.leaf()).Sub(now), time.Second), nil
+	return f.now, max(f.due.Sub(now), time.Second), nil
 }
 
 // next gets the certificate that follows f.now.
@@ -203,7 +206,9 @@ func (f *certFlow) load(ctx context.Context) error {
 		f.c.setAside(f.path, err)
 		return nil
 	}
-	f.now = h
+	if h != nil {
+		f.hold(h)
+	}
 	return nil
 }
 

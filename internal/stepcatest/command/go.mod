@@ -1,4 +1,4 @@
-module github.com/alphaonedev/federation/providers/stepca/internal/catest/stepca
+module github.com/alphaonedev/federation/internal/stepcatest/command
 
 go 1.26.4
 

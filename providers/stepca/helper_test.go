@@ -1,0 +1,98 @@
+package stepca
+
+import (
+	"context"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/alphaonedev/federation/internal/stepcatest"
+	"github.com/alphaonedev/federation/sdk"
+)
+
+// startCA starts a real step-ca that ends with the test.
+func startCA(t testing.TB, o stepcatest.Options) *stepcatest.CA {
+	t.Helper()
+	ca, err := stepcatest.Start(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ca.Close() })
+	return ca
+}
+
+// newClient makes a client of ca that ends with the test.
+func newClient(t testing.TB, ca *stepcatest.CA, edit ...func(*Config)) *Client {
+	t.Helper()
+	cfg := Config{URL: ca.URL, Fingerprint: ca.Fingerprint(), Timeout: 10 * time.Second, Logger: testLog(t)}
+	for _, e := range edit {
+		e(&cfg)
+	}
+	c := New(cfg)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func withState(dir string) func(*Config) { return func(c *Config) { c.StateDir = dir } }
+
+func testLog(t testing.TB) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Output: &testWriter{t: t}, Level: hclog.Debug, DisableTime: true})
+}
+
+type testWriter struct {
+	mu sync.Mutex
+	t  testing.TB
+}
+
+func (w *testWriter) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if strings.Contains(string(b), stepcatest.Password) || strings.Contains(string(b), "PRIVATE KEY") {
+		w.t.Error("a secret was logged")
+	}
+	w.t.Log(strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}
+
+func password(context.Context) ([]byte, error) { return []byte(stepcatest.Password), nil }
+
+func nodes() JWK { return JWK{Provisioner: stepcatest.Nodes, Password: password} }
+
+// mustIdentity pulls an identity that has to be good.
+func mustIdentity(t testing.TB, p sdk.IdentityProvider) *sdk.Identity {
+	t.Helper()
+	id, err := p.Identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func mustTrust(t testing.TB, p sdk.TrustProvider) *sdk.TrustBundle {
+	t.Helper()
+	b, err := p.TrustBundle(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// makeDue makes the certificate of i look as if two thirds of its life were over.
+func (i *Identity) makeDue() {
+	i.flow.gate <- struct{}{}
+	defer func() { <-i.flow.gate }()
+	i.flow.due = time.Unix(1, 0)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestMain(m *testing.M) { os.Exit(m.Run()) }

@@ -1,0 +1,103 @@
+package stepca
+
+import (
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/alphaonedev/federation/internal/stepcatest"
+	"github.com/alphaonedev/federation/sdk"
+	"github.com/alphaonedev/federation/sdk/sdktest"
+)
+
+func TestTrustNeedsNothingButURLAndFingerprint(t *testing.T) {
+	ca := startCA(t, stepcatest.Options{})
+	b := mustTrust(t, newClient(t, ca).Trust(TrustConfig{}))
+	if len(b.Roots) != 1 || !b.Roots[0].Equal(ca.Roots[0].Certificate) {
+		t.Fatalf("got %d roots, want the CA's one", len(b.Roots))
+	}
+	if len(b.CRLs) != 0 {
+		t.Errorf("got %d CRLs from a CA that serves none", len(b.CRLs))
+	}
+}
+
+func TestFederatedRootsAreAScopeOfTheirOwn(t *testing.T) {
+	foreign := sdktest.NewCA(t, sdktest.CAOptions{Name: "another organisation"})
+	ca := startCA(t, stepcatest.Options{Federated: []*x509.Certificate{foreign.Certificate}})
+	c := newClient(t, ca)
+	own := mustTrust(t, c.Trust(TrustConfig{}))
+	if len(own.Roots) != 1 || !own.Roots[0].Equal(ca.Roots[0].Certificate) {
+		t.Errorf("the own scope has %d roots, want the CA's one alone", len(own.Roots))
+	}
+	fed := mustTrust(t, c.Trust(TrustConfig{Scope: Federated}))
+	if len(fed.Roots) != 1 || !fed.Roots[0].Equal(foreign.Certificate) {
+		t.Errorf("the federated scope has %d roots, want the foreign one alone", len(fed.Roots))
+	}
+}
+
+func TestFederatedScopeWithoutForeignRootsIsNotFound(t *testing.T) {
+	_, err := newClient(t, startCA(t, stepcatest.Options{})).Trust(TrustConfig{Scope: Federated}).TrustBundle(t.Context())
+	wantError(t, err, sdk.ErrNotFound, "federatedRoots")
+}
+
+func TestTrustHasTheCRLThatTheCAServes(t *testing.T) {
+	ca := startCA(t, stepcatest.Options{Database: true, CRL: true, Intermediates: 2})
+	c := newClient(t, ca)
+	trust := c.Trust(TrustConfig{CRL: CRLRequired})
+	first := mustTrust(t, trust)
+	if len(first.CRLs) != 1 || len(first.CRLs[0].RevokedCertificateEntries) != 0 {
+		t.Fatalf("got %d CRLs, want an empty one", len(first.CRLs))
+	}
+	leaf := mustIdentity(t, c.Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: nodes()})).Certificate.Leaf
+	must(t, ca.Revoke(leaf))
+	then := mustTrust(t, trust)
+	if n := len(then.CRLs[0].RevokedCertificateEntries); n != 1 {
+		t.Fatalf("after a revocation the CRL has %d entries, want 1", n)
+	}
+	if then.CRLs[0].RevokedCertificateEntries[0].SerialNumber.Cmp(leaf.SerialNumber) != 0 {
+		t.Error("another certificate was revoked")
+	}
+}
+
+func TestCRLThatIsRequiredAndNotServedIsAnError(t *testing.T) {
+	_, err := newClient(t, startCA(t, stepcatest.Options{})).Trust(TrustConfig{CRL: CRLRequired}).TrustBundle(t.Context())
+	wantError(t, err, sdk.ErrMaterial, `"crl"`)
+}
+
+func TestCRLThatIsNoLongerServedStaysInForce(t *testing.T) {
+	off := false
+	ca := startCA(t, stepcatest.Options{Database: true, CRL: true, Wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if off && r.URL.Path == "/crl" {
+				w.WriteHeader(http.StatusNotFound)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}})
+	trust := newClient(t, ca).Trust(TrustConfig{})
+	mustTrust(t, trust)
+	off = true
+	if b := mustTrust(t, trust); len(b.CRLs) != 1 {
+		t.Errorf("got %d CRLs, want the last one", len(b.CRLs))
+	}
+}
+
+// wantError checks what an error is and what it says.
+func wantError(t testing.TB, err, want error, says ...string) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("error is %v, want one that wraps %q", err, want)
+		return
+	}
+	t.Log(err)
+	for _, s := range says {
+		if !contains(err.Error(), s) {
+			t.Errorf("error %q does not say %q", err, s)
+		}
+	}
+	if contains(err.Error(), stepcatest.Password) || contains(err.Error(), "eyJ") {
+		t.Errorf("error %q holds a secret", err)
+	}
+}
