@@ -35,20 +35,25 @@ func (l live) enrol(ctx context.Context, key crypto.Signer) ([]*x509.Certificate
 }
 
 func (l live) check(ctx context.Context, chain []*x509.Certificate, pub crypto.PublicKey) ([]*x509.Certificate, error) {
-	a, err := l.contact(ctx)
+	return l.checkIssued(ctx, chain, pub, l.cfg.Names, tlsUsage...)
+}
+
+// checkIssued is checkChain under the roots that are known, or else under those that the CA publishes now: it may issue
+// under a root that is new.
+func (c *Client) checkIssued(ctx context.Context, chain []*x509.Certificate, pub crypto.PublicKey, names []string, usage ...x509.ExtKeyUsage) ([]*x509.Certificate, error) {
+	a, err := c.contact(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out, err := l.checkChain(chain, a.roots, pub, l.cfg.Names, tlsUsage...)
+	out, err := c.checkChain(chain, a.roots, pub, names, usage...)
 	if err == nil {
 		return out, nil
 	}
-	// The CA may issue under a root that it has published since we asked.
-	roots, rerr := l.fetchRoots(ctx)
+	roots, rerr := c.fetchRoots(ctx)
 	if rerr != nil {
 		return nil, err
 	}
-	return l.checkChain(chain, roots, pub, l.cfg.Names, tlsUsage...)
+	return c.checkChain(chain, roots, pub, names, usage...)
 }
 
 // A certFlow keeps one certificate alive: state, enrolment, renewal, and what to do when they fail.
@@ -99,6 +104,23 @@ func (f *certFlow) current(ctx context.Context) (*held, time.Duration, error) {
 		f.c.log.Error("the certificate could not be stored; a restart enrols again", "file", f.path, "error", err)
 	}
 	return f.serve(f.c.now())
+}
+
+// lend returns the certificate for another use while it is valid, due or not, and gets one where there is none.
+func (f *certFlow) lend(ctx context.Context) (*held, error) {
+	select {
+	case f.gate <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	err := f.load(ctx)
+	h := f.now
+	<-f.gate
+	if err == nil && h != nil && f.c.now().Before(h.leaf().NotAfter) {
+		return h, nil
+	}
+	h, _, err = f.current(ctx)
+	return h, err
 }
 
 func (f *certFlow) hold(h *held) { f.now, f.due = h, dueAt(h.leaf()) }
@@ -192,7 +214,7 @@ func (f *certFlow) load(ctx context.Context) error {
 	}
 	s, err := readState(f.path)
 	if err != nil && !errors.Is(err, fault.ErrMaterial) {
-		return fmt.Errorf("%w: reading stored state: %w; make it readable for this user, or configure another StateDir", fault.ErrConfig, err)
+		return unreadable(err)
 	}
 	var h *held
 	if err == nil && s != nil {
@@ -210,6 +232,10 @@ func (f *certFlow) load(ctx context.Context) error {
 		f.hold(h)
 	}
 	return nil
+}
+
+func unreadable(err error) error {
+	return fmt.Errorf("%w: reading stored state: %w; make it readable for this user, or configure another StateDir", fault.ErrConfig, err)
 }
 
 func (f *certFlow) decode(ctx context.Context, s *stateFile) (*held, error) {

@@ -3,7 +3,6 @@ package stepca
 import (
 	"context"
 	"crypto"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -44,11 +43,7 @@ func (x X5C) validate(names []string) error {
 }
 
 func (x X5C) enrol(ctx context.Context, c *Client, r request) ([]*x509.Certificate, error) {
-	id, err := x.From.Identity(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("the certificate that vouches: %w", err)
-	}
-	key, chain, err := parts(id)
+	key, chain, err := x.voucher(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("the certificate that vouches: %w", err)
 	}
@@ -78,21 +73,31 @@ func (x X5C) enrol(ctx context.Context, c *Client, r request) ([]*x509.Certifica
 	return issued, err
 }
 
-// parts takes an identity apart and checks that it is one.
-func parts(id *sdk.Identity) (crypto.Signer, []*x509.Certificate, error) {
+// voucher gives the certificate that vouches, with its key.
+func (x X5C) voucher(ctx context.Context) (crypto.Signer, []*x509.Certificate, error) {
+	if own, ok := x.From.(*Identity); ok {
+		if err := own.Validate(); err != nil {
+			return nil, nil, err
+		}
+		h, err := own.flow.lend(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		return h.key, h.chain, nil
+	}
+	id, err := x.From.Identity(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	if id == nil || id.Certificate == nil {
 		return nil, nil, fmt.Errorf("%w: there is none", fault.ErrMaterial)
 	}
-	return partsTLS(id.Certificate)
-}
-
-func partsTLS(cert *tls.Certificate) (crypto.Signer, []*x509.Certificate, error) {
-	key, ok := cert.PrivateKey.(crypto.Signer)
-	if !ok || len(cert.Certificate) == 0 {
+	key, ok := id.Certificate.PrivateKey.(crypto.Signer)
+	if !ok || len(id.Certificate.Certificate) == 0 {
 		return nil, nil, fmt.Errorf("%w: it has no chain, or its key does not sign", fault.ErrMaterial)
 	}
 	var chain []*x509.Certificate
-	for _, der := range cert.Certificate {
+	for _, der := range id.Certificate.Certificate {
 		crt, err := x509.ParseCertificate(der)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: %w", fault.ErrMaterial, err)
