@@ -275,3 +275,25 @@ func (c *Counter) wrap(next http.Handler) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
+
+var acmePorts = sync.OnceValues(func() (ports [2]string, err error) {
+	for i, set := range []*int{&acme.InsecurePortHTTP01, &acme.InsecurePortTLSALPN01} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return ports, err
+		}
+		ports[i] = l.Addr().String()
+		*set = l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			return ports, err
+		}
+	}
+	return ports, nil
+})
+
+// ACMEPorts are the addresses at which every CA of this process looks for the answers to its ACME challenges, instead of
+// ports 80 and 443. It must be called before the first order.
+func (ca *CA) ACMEPorts() (http01, tlsALPN01 string, err error) {
+	ports, err := acmePorts()
+	return ports[0], ports[1], err
+}

@@ -109,6 +109,15 @@ func (ca *CA) jwk(name string) (map[string]any, error) {
 	return map[string]any{"type": "JWK", "name": name, "key": k.Public(), "encryptedKey": encrypted}, nil
 }
 
+// AddJWK adds a JWK provisioner; it is there from the next Start on, its tokens at once.
+func (ca *CA) AddJWK(name string) error {
+	p, err := ca.jwk(name)
+	if err == nil {
+		ca.Provisioners = append(ca.Provisioners, p)
+	}
+	return err
+}
+
 // RemoveProvisioner takes a provisioner out of the configuration; it is gone at the next Start.
 func (ca *CA) RemoveProvisioner(name string) {
 	ca.Provisioners = slices.DeleteFunc(ca.Provisioners, func(p map[string]any) bool { return p["name"] == name })

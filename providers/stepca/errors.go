@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -84,6 +85,8 @@ func (c *Client) exchange(err error) error {
 		name    x509.HostnameError
 		record  tls.RecordHeaderError
 		dns     *net.DNSError
+		syntax  *json.SyntaxError
+		typ     *json.UnmarshalTypeError
 	)
 	switch {
 	case errors.As(err, &status):
@@ -104,6 +107,8 @@ func (c *Client) exchange(err error) error {
 			fault.ErrUnavailable, c.url.Host, err)
 	case fromPackage(err):
 		return err
+	case errors.As(err, &syntax), errors.As(err, &typ):
+		return fmt.Errorf("%w: %s does not answer like a step-ca: %w", fault.ErrMaterial, c.url.Host, err)
 	default:
 		return fmt.Errorf("%w: no answer from %s: %w", fault.ErrUnavailable, c.url.Host, err)
 	}

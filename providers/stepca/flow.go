@@ -50,8 +50,8 @@ func (c *Client) checkIssued(ctx context.Context, chain []*x509.Certificate, pub
 		return out, nil
 	}
 	roots, rerr := c.fetchRoots(ctx)
-	if rerr != nil {
-		return nil, err
+	if rerr != nil { // whether err still holds under today's roots cannot be told
+		return nil, fmt.Errorf("%w; meanwhile: %v", rerr, err)
 	}
 	return c.checkChain(chain, roots, pub, names, usage...)
 }
@@ -154,7 +154,10 @@ func (f *certFlow) next(ctx context.Context, now time.Time) (*held, error) {
 			key = fresh
 		}
 		chain, err = f.authority.renew(ctx, f.now, fresh)
-		if err != nil {
+		switch {
+		case refused(err):
+			err = fmt.Errorf("renewing: the certificate was revoked, or its provisioner was removed or allows no renewal: %w", err)
+		case err != nil:
 			err = fmt.Errorf("renewing: %w", err)
 		}
 	}

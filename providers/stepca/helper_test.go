@@ -2,6 +2,8 @@ package stepca
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/json"
 	"os"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/alphaonedev/federation/internal/stepcatest"
 	"github.com/alphaonedev/federation/sdk"
+	"github.com/alphaonedev/federation/sdk/sdktest"
 )
 
 // startCA starts a real step-ca that ends with the test.
@@ -96,3 +99,19 @@ func must(t testing.TB, err error) {
 }
 
 func TestMain(m *testing.M) { os.Exit(m.Run()) }
+
+type x509Certificate = x509.Certificate
+
+func leafIssuedUnder(t testing.TB, id *sdk.Identity, root *sdktest.CA) bool {
+	t.Helper()
+	last, err := x509.ParseCertificate(id.Certificate.Certificate[len(id.Certificate.Certificate)-1])
+	must(t, err)
+	return last.CheckSignatureFrom(root.Certificate) == nil
+}
+
+func sdkFingerprint(ca *sdktest.CA) string { return fingerprintOf(ca.Certificate) }
+
+func quote(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
+}

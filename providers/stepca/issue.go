@@ -63,7 +63,7 @@ func (c *Client) checkChain(chain, roots []*x509.Certificate, pub crypto.PublicK
 	return slices.Clone(best[:len(best)-1]), nil
 }
 
-// usableFor refuses a fresh certificate that is over, or not valid yet, by our clock.
+// usableNow refuses a fresh certificate that is over, or not valid yet, by our clock.
 func (c *Client) usableNow(leaf *x509.Certificate) error {
 	now := c.now()
 	switch {
@@ -73,6 +73,9 @@ func (c *Client) usableNow(leaf *x509.Certificate) error {
 	case now.Before(leaf.NotBefore):
 		return fmt.Errorf("%w: the CA issued a certificate that is valid from %s and our time is %s (%s); compare the clocks", fault.ErrMaterial,
 			leaf.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339), list("the certificate is new", c.clockHint()))
+	}
+	if hint := c.clockHint(); hint != "" {
+		c.log.Warn("clocks differ: certificates will look older or younger than they are", "skew", hint)
 	}
 	return nil
 }

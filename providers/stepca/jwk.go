@@ -197,6 +197,20 @@ func (c *Client) jwkProvisioners(ctx context.Context, name string) ([]provisione
 	return found, nil
 }
 
+// provisioner looks for one to explain a refusal. It is taken to be there where the CA does not say.
+func (c *Client) provisioner(ctx context.Context, kind provisioner.Type, name string) (provisioner.Interface, bool) {
+	all, err := c.provisioners(ctx)
+	if err != nil {
+		return nil, true
+	}
+	for _, p := range all {
+		if p.GetType() == kind && p.GetName() == name {
+			return p, true
+		}
+	}
+	return nil, false
+}
+
 // provisioners lists all provisioners of the CA.
 func (c *Client) provisioners(ctx context.Context) (provisioner.List, error) {
 	var all provisioner.List

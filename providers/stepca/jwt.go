@@ -65,13 +65,14 @@ type joseHeader struct {
 	X5CInsecure []string `json:"x5cInsecure,omitempty"`
 }
 
-// newClaims are the claims that every token has. The time is the CA's, as far as it is known.
+// newClaims are the claims that every token has. The time is the CA's, as far as it is known: a token is worth nothing by
+// any other clock.
 func (c *Client) newClaims(issuer, subject, aud string) (claims, error) {
 	id := make([]byte, 32)
 	if _, err := rand.Read(id); err != nil {
 		return claims{}, err
 	}
-	now := c.now()
+	now := c.caNow()
 	return claims{
 		Issuer: issuer, Subject: subject, Audience: audience{aud},
 		IssuedAt: now.Unix(), NotBef: now.Unix(), Expires: now.Add(tokenLife).Unix(),

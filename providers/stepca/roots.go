@@ -105,9 +105,9 @@ func (c *Client) pinnedRoot(ctx context.Context) (*x509.Certificate, error) {
 	switch {
 	case errors.As(err, &status) && status.code == http.StatusNotFound && status.message != "":
 		return nil, fmt.Errorf("%w: the CA at %s has no root with the Fingerprint %s; check both, `step certificate fingerprint "+
-			"root_ca.crt` on the CA prints it: %w", fault.ErrConfig, c.url.Host, c.fingerprintHex(), err)
+			"root_ca.crt` on the CA prints it: %v", fault.ErrConfig, c.url.Host, c.fingerprintHex(), err)
 	case errors.As(err, &status) && status.code < 500 && status.code != http.StatusTooManyRequests:
-		return nil, fmt.Errorf("%w: %s does not answer like a step-ca; check URL: %w", fault.ErrConfig, c.url.Host, err)
+		return nil, fmt.Errorf("%w: %s does not answer like a step-ca; check URL: %v", fault.ErrConfig, c.url.Host, err)
 	case err != nil:
 		return nil, c.exchange(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/smallstep/certificates/api"
+	"github.com/smallstep/certificates/authority/provisioner"
 
 	"github.com/alphaonedev/federation/internal/fault"
 )
@@ -74,16 +75,19 @@ func (t OneTimeToken) enrol(ctx context.Context, c *Client, r request) ([]*x509.
 	}
 	chain, err := c.signCSR(ctx, csr, string(t), r.lifetime)
 	if refused(err) {
+		why := "it was used before, or was minted before the CA was started"
+		if _, known := c.provisioner(ctx, provisioner.TypeJWK, cl.Issuer); !known && cl.Issuer != "" {
+			why = fmt.Sprintf("the CA has no JWK provisioner %.128q (any more)", cl.Issuer)
+		}
 		err = fmt.Errorf("the CA does not take the one-time token (%s): %w", list(
-			"it was used before, was minted before the CA was started, by a provisioner that the CA does not have (any more), or for another CA",
-			"mint another with `step ca token`", c.clockHint(), audienceHint(c.url, cl)), err)
+			why, "mint another with `step ca token`", c.clockHint(), audienceHint(c.url, cl)), err)
 	}
 	return chain, err
 }
 
 // checkToken tells apart, before the CA is asked, what it would refuse without a reason.
 func (c *Client) checkToken(cl claims, a *anchors, names []string) error {
-	now := c.now().Add(time.Duration(c.skew.Load()))
+	now := c.caNow()
 	const leeway = time.Minute // the CA's own
 	if cl.Expires != 0 && now.After(time.Unix(cl.Expires, 0).Add(leeway)) {
 		return fmt.Errorf("%w: the token expired at %s (%s); mint another with `step ca token`", fault.ErrExpired,
@@ -109,8 +113,8 @@ func (c *Client) checkToken(cl claims, a *anchors, names []string) error {
 			have = []string{cl.Subject}
 		}
 		if lost, more := missing(names, have), missing(have, names); len(lost)+len(more) > 0 {
-			return fmt.Errorf("%w: the token is for %q and Names asks for %q; mint it with `step ca token %s`, or leave Names empty "+
-				"to take the token's", fault.ErrConfig, have, names, strings.Join(names, " --san "))
+			return fmt.Errorf("%w: the token is for %q and Names asks for %q; mint it for those, or leave Names "+
+				"empty to take the token's", fault.ErrConfig, have, names)
 		}
 	}
 	return nil

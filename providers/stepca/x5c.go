@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/smallstep/certificates/authority/provisioner"
+
 	"github.com/alphaonedev/federation/internal/fault"
 	"github.com/alphaonedev/federation/sdk"
 )
@@ -65,10 +67,13 @@ func (x X5C) enrol(ctx context.Context, c *Client, r request) ([]*x509.Certifica
 	}
 	issued, err := c.signCSR(ctx, csr, token, r.lifetime)
 	if refused(err) {
+		why := "the certificate does not chain to the provisioner's roots or allows no client authentication, or policy refuses the names, " +
+			"or a lifetime beyond the certificate's"
+		if _, known := c.provisioner(ctx, provisioner.TypeX5C, x.Provisioner); !known {
+			why = "the CA has no X5C provisioner of that name (any more)"
+		}
 		err = fmt.Errorf("the CA does not let the certificate of %q vouch for %q through the provisioner %q (%s): %w",
-			chain[0].Subject.CommonName, r.names, x.Provisioner, list(
-				"there is no X5C provisioner of that name (any more), the certificate does not chain to its roots or allows no client "+
-					"authentication, or policy refuses the names or a lifetime beyond the certificate's", c.clockHint()), err)
+			chain[0].Subject.CommonName, r.names, x.Provisioner, list(why, c.clockHint()), err)
 	}
 	return issued, err
 }
