@@ -39,6 +39,8 @@ type Federation struct {
 	keys     *rotate.Source[*keyring]  // nil: none is configured
 	holds    *holds
 	signing  atomic.Pointer[signing]
+	acks     ackSigner
+	delivery *delivery
 	retired  retirement
 	serving  atomic.Pointer[identity]
 	denied   denials

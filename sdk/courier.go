@@ -1,0 +1,441 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/alphaonedev/federation/sdk/outbox"
+	"github.com/alphaonedev/federation/sdk/quorum"
+	"github.com/alphaonedev/federation/transport"
+)
+
+// The events of the outbox.
+const (
+	EventOutboxFull  EventKind = "outbox-full"    // a message was not recorded for a peer, whose queue is full
+	EventOutboxAged  EventKind = "outbox-aged"    // messages were dropped that waited longer than the limit
+	EventOutboxError EventKind = "outbox-error"   // the store failed
+	EventQuarantined EventKind = "quarantined"    // a message is set aside, since a peer refuses it for good
+	EventPeerDown    EventKind = "peer-down"      // a peer takes nothing; it is probed from time to time
+	EventSameNode    EventKind = "same-node"      // two peers, or a peer and this node, turn out to be one
+	EventReceived    EventKind = "receiver-fault" // the application panicked, or answered what it may not
+)
+
+// errOutboxFull is why a message is not kept for a peer.
+var errOutboxFull = errors.New("the outbox is full for this peer")
+
+// errBehind is why a push does not wait for a peer.
+var errBehind = errors.New("too many messages wait for this peer")
+
+// A parcel is one message on its way to one peer.
+type parcel struct {
+	*letter
+	push  *push // who waits for it; nil when it comes from the outbox alone
+	voter int
+
+	// Guarded by the courier.
+	seq      uint64 // in the outbox
+	known    bool   // whether seq is known: 0 then means that it is not recorded
+	waiting  bool   // left to replay
+	settled  bool
+	acked    bool
+	refusals int // before this attempt
+}
+
+// A courier brings messages to one peer: new ones at once, those in the outbox in order.
+type courier struct {
+	d    *delivery
+	id   string
+	name atomic.Pointer[string]
+	kick chan struct{} // wakes replay
+
+	mu        sync.Mutex
+	busy      int                  // requests with pushes on their way
+	pending   []*parcel            // wait for a request
+	pendingBy int                  // their bytes
+	live      map[string][]*parcel // by operation: what is being sent, pends, or is left to replay by a push
+	acked     []uint64             // to be deleted from the outbox
+	flushing  bool
+	replaying bool
+	rescan    bool // there may be entries that replay has passed
+	failures  int  // in a row, of whole requests
+	lastErr   error
+	full      bool // the last message did not fit into the outbox
+	fastest   time.Duration
+	fastestAt time.Time
+	width     int // of replay, for Status
+}
+
+func (c *courier) peer() string { return *c.name.Load() }
+
+// offer takes a new message: it is sent now, with others as soon as there is room, or by replay.
+func (c *courier) offer(p *parcel) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.settled { // its recording failed before it was offered
+		return
+	}
+	c.live[p.Operation] = append(c.live[p.Operation], p)
+	switch {
+	case c.d.opts.Ordered && c.replaying:
+		c.leaveLocked(p)
+	case c.busy < c.windowLocked():
+		c.busy++
+		if !c.d.start(func() { c.run([]*parcel{p}) }) {
+			c.busy--
+		}
+	case len(c.pending) < maxPending && c.pendingBy+len(p.Body) <= maxPendingBytes:
+		c.pending = append(c.pending, p)
+		c.pendingBy += len(p.Body)
+	default:
+		c.leaveLocked(p)
+	}
+}
+
+// windowLocked is how many requests go to the peer at once before messages share them. A near peer needs few:
+// sharing then costs a fraction of a millisecond and saves most of the work.
+func (c *courier) windowLocked() int {
+	if c.failures >= downAfter || c.d.opts.Ordered {
+		return 1 // a probe, or one after the other
+	}
+	if c.fastest == 0 {
+		return c.d.opts.InFlight
+	}
+	return min(2+int(c.fastest/time.Millisecond), c.d.opts.InFlight)
+}
+
+// leaveLocked leaves a message to replay.
+func (c *courier) leaveLocked(p *parcel) {
+	if len(c.live) > maxLive {
+		c.settleLocked(p, reply{kind: quorum.Unsent, err: errBehind})
+		return
+	}
+	p.waiting = true
+	if p.known {
+		c.replaySoonLocked()
+	}
+}
+
+// run sends batches until nothing pends.
+func (c *courier) run(batch []*parcel) {
+	for len(batch) > 0 {
+		c.send(batch)
+		c.mu.Lock()
+		if batch = c.nextLocked(); batch == nil {
+			c.busy--
+		}
+		c.mu.Unlock()
+		c.flush()
+	}
+	c.d.notify()
+}
+
+// nextLocked takes what goes into the next request.
+func (c *courier) nextLocked() []*parcel {
+	if c.failures >= downAfter {
+		// The probe has failed. What was to follow it waits in the outbox, and nobody waits for it here.
+		down := reply{kind: quorum.Unsent, err: c.lastErr}
+		for _, p := range c.pending {
+			c.settleLocked(p, down)
+		}
+		c.pending, c.pendingBy = nil, 0
+		for _, ps := range c.live {
+			for _, p := range ps {
+				if p.waiting {
+					c.settleLocked(p, down)
+				}
+			}
+		}
+		return nil
+	}
+	if c.d.opts.Ordered && c.replaying {
+		for _, p := range c.pending {
+			c.leaveLocked(p)
+		}
+		c.pending, c.pendingBy = nil, 0
+		return nil
+	}
+	n, size := 0, 0
+	for n < len(c.pending) && n < maxBatch {
+		if size += len(c.pending[n].Body); n > 0 && size > maxBatchBytes {
+			break
+		}
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	batch := c.pending[:n:n]
+	c.pending = c.pending[n:]
+	for _, p := range batch {
+		c.pendingBy -= len(p.Body)
+	}
+	if len(c.pending) == 0 {
+		c.pending = nil
+	}
+	return batch
+}
+
+// send brings a batch of pushes to the peer, with one retry where somebody waits for it and it can help.
+func (c *courier) send(batch []*parcel) {
+	for _, p := range batch {
+		p.push.trying(p.voter)
+	}
+	began := time.Now()
+	a := c.carry(batch, turn0, transport.Quorum)
+	if pause, ok := c.worthRetry(batch, a, time.Since(began)); ok && c.sleep(pause) {
+		for _, p := range batch {
+			p.push.trying(p.voter)
+		}
+		again := c.carry(batch, turn0, transport.Quorum)
+		if again.replies == nil && a.whole.kind == quorum.Unknown && again.whole.kind == quorum.Unsent {
+			again.whole.kind = quorum.Unknown // the first request may have arrived
+		}
+		a = again
+	}
+	c.take(batch, a)
+}
+
+func (c *courier) carry(batch []*parcel, t turn, lane transport.Lane) answer {
+	ctx, cancel := context.WithTimeout(c.d.ctx, sendTimeout)
+	defer cancel()
+	letters := make([]*letter, len(batch))
+	for i, p := range batch {
+		letters[i] = p.letter
+	}
+	began := time.Now()
+	a := c.d.carrier.carry(ctx, c.id, letters, t, lane)
+	if a.replies != nil {
+		c.sawTime(time.Since(began))
+	}
+	return a
+}
+
+// worthRetry says whether, and after which pause, a second attempt within the deadline can help: the peer has
+// been answering, the failure may pass, and there is time for a pause and an answer of the usual length.
+func (c *courier) worthRetry(batch []*parcel, a answer, took time.Duration) (time.Duration, bool) {
+	if a.replies != nil || a.whole.final || a.content || a.whole.kind == quorum.Drifted {
+		return 0, false
+	}
+	c.mu.Lock()
+	usual, failures := c.fastest, c.failures
+	c.mu.Unlock()
+	if failures > 0 {
+		return 0, false
+	}
+	pause := max(a.after, min(max(took/4, 10*time.Millisecond), 250*time.Millisecond))
+	for _, p := range batch {
+		if left, waits := p.push.left(); waits && left > pause+2*usual {
+			return pause, true
+		}
+	}
+	return 0, false
+}
+
+// take deals with the answer to a batch.
+func (c *courier) take(batch []*parcel, a answer) {
+	c.mu.Lock()
+	switch {
+	case a.replies != nil:
+		c.succeededLocked()
+	case !a.content:
+		c.failedLocked(a.whole.err)
+	}
+	one := a.replies != nil || len(batch) == 1 // each message has an answer of its own
+	var same, marks []*parcel
+	var replies []reply
+	for i, p := range batch {
+		r := a.whole
+		if a.replies != nil {
+			r = a.replies[i]
+		}
+		if c.settleLocked(p, r) {
+			same = append(same, p)
+		}
+		if one && r.final && p.known && p.seq != 0 {
+			marks, replies = append(marks, p), append(replies, r)
+		}
+	}
+	c.mu.Unlock()
+	if len(marks) > 0 {
+		c.refuse(marks, replies)
+	}
+	if len(same) > 0 {
+		c.d.emit(Event{Kind: EventSameNode, Peer: c.peer(), Detail: "its ack came from an identity that was counted already: the peer's URL leads to another peer, or back to this node"})
+	}
+}
+
+// settleLocked is the last word about a message for now. It reports whether the ack came from an identity
+// that was counted already.
+func (c *courier) settleLocked(p *parcel, r reply) (duplicate bool) {
+	if p.settled {
+		return false
+	}
+	p.settled, p.waiting = true, false
+	c.forgetLocked(p)
+	if r.kind == quorum.Acked {
+		p.acked = true
+		if p.known && p.seq != 0 {
+			c.acked = append(c.acked, p.seq)
+		}
+	} else if p.known && p.seq != 0 {
+		c.replaySoonLocked()
+	}
+	if p.push != nil {
+		duplicate = p.push.settle(p.voter, r)
+	}
+	return duplicate
+}
+
+func (c *courier) forgetLocked(p *parcel) {
+	ps := c.live[p.Operation]
+	for i := range ps {
+		if ps[i] == p {
+			ps = append(ps[:i:i], ps[i+1:]...)
+			break
+		}
+	}
+	if len(ps) == 0 {
+		delete(c.live, p.Operation)
+	} else {
+		c.live[p.Operation] = ps
+	}
+}
+
+// recorded tells where in the outbox a message stands: seq 0 without an error says that the queue is full.
+func (c *courier) recorded(p *parcel, seq uint64, err error) {
+	c.mu.Lock()
+	p.known, p.seq = true, seq
+	full := false
+	switch {
+	case seq != 0:
+		c.full = false
+		if p.acked {
+			c.acked = append(c.acked, seq)
+		} else if p.settled || p.waiting {
+			c.replaySoonLocked()
+		}
+	case err == nil:
+		full, c.full = !c.full, true
+		fallthrough
+	default:
+		if p.waiting { // nothing will bring it
+			c.settleLocked(p, reply{kind: quorum.Unsent, err: errors.Join(err, errOutboxFull)})
+		}
+	}
+	flush := len(c.acked) > 0 && !c.flushing
+	c.mu.Unlock()
+	if full {
+		c.d.emit(Event{Kind: EventOutboxFull, Peer: c.peer(), Err: errOutboxFull, Detail: "messages are no longer recorded for the peer: what it misses from now on it has to pull, or to be pushed again"})
+	}
+	if flush {
+		c.flush()
+	}
+}
+
+// flush deletes what the peer has acked. One goroutine does it at a time, for all.
+func (c *courier) flush() {
+	c.mu.Lock()
+	if c.flushing {
+		c.mu.Unlock()
+		return
+	}
+	c.flushing = true
+	for len(c.acked) > 0 {
+		seqs := c.acked
+		c.acked = nil
+		c.mu.Unlock()
+		if err := c.d.store.Delete(context.WithoutCancel(c.d.ctx), c.id, seqs...); err != nil {
+			// They are sent again some day, and the peer knows them.
+			c.d.emit(Event{Kind: EventOutboxError, Peer: c.peer(), Err: err, Detail: "messages that the peer has acked stay in the outbox"})
+		}
+		c.mu.Lock()
+	}
+	c.flushing = false
+	c.mu.Unlock()
+}
+
+// refuse counts permanent refusals, and sets aside what has had too many.
+func (c *courier) refuse(parcels []*parcel, replies []reply) {
+	marks := make([]outbox.Mark, len(parcels))
+	var aside []string
+	for i, p := range parcels {
+		m := outbox.Mark{Seq: p.seq, Refusals: p.refusals + 1}
+		if replies[i].err != nil {
+			m.Reason = replies[i].err.Error()
+		}
+		if m.Quarantined = replies[i].conflict || m.Refusals >= c.d.opts.QuarantineAfter; m.Quarantined {
+			aside = append(aside, p.Operation+": "+m.Reason)
+		}
+		marks[i] = m
+	}
+	if err := c.d.store.Mark(context.WithoutCancel(c.d.ctx), c.id, marks...); err != nil {
+		c.d.emit(Event{Kind: EventOutboxError, Peer: c.peer(), Err: err, Detail: "refusals could not be counted"})
+		return
+	}
+	for _, what := range aside {
+		c.d.emit(Event{Kind: EventQuarantined, Peer: c.peer(), Detail: "the peer does not take a message, which is set aside: see Federation.Quarantined: " + what})
+	}
+	if len(aside) > 0 {
+		c.d.notify()
+	}
+}
+
+// failedLocked counts a request that failed as a whole.
+func (c *courier) failedLocked(err error) {
+	c.failures++
+	c.lastErr = err
+	if c.failures == downAfter {
+		c.d.emit(Event{Kind: EventPeerDown, Peer: c.peer(), Err: err, Detail: "the peer takes nothing; messages wait in the outbox, and it is probed from time to time"})
+	}
+}
+
+func (c *courier) succeededLocked() {
+	if c.failures >= downAfter {
+		c.d.emit(Event{Kind: EventRecovered, Peer: c.peer(), Detail: "the peer takes messages again"})
+	}
+	if c.failures > 0 {
+		c.failures, c.lastErr = 0, nil
+		c.wake()
+	}
+}
+
+// sawTime keeps the fastest answer of the last half minute or so.
+func (c *courier) sawTime(d time.Duration) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fastest == 0 || d < c.fastest || now.Sub(c.fastestAt) > 30*time.Second {
+		c.fastest, c.fastestAt = max(d, 1), now
+	}
+}
+
+func (c *courier) isBusy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.busy > 0 || c.flushing
+}
+
+func (c *courier) wake() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// sleep reports whether the time passed before the engine was closed.
+func (c *courier) sleep(d time.Duration) bool {
+	if d <= 0 {
+		return c.d.ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-c.d.ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,223 @@
+package sdk
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/alphaonedev/federation/sdk/outbox"
+	"github.com/alphaonedev/federation/sdk/quorum"
+	"github.com/alphaonedev/federation/transport"
+)
+
+// PushOptions tune the delivery of pushes. The zero value is good.
+type PushOptions struct {
+	// InFlight bounds the requests with pushes that are on their way to one peer. Messages beyond it share
+	// requests, and what is too much even so waits in the outbox. Default 64.
+	InFlight int
+	// Ordered keeps a new push behind the messages that wait in the outbox for a peer. Default: it may
+	// overtake them, so that a backlog does not cost a quorum.
+	Ordered bool
+	// QuarantineAfter is how often a peer may refuse a message for good before it is set aside. Default 100.
+	QuarantineAfter int
+	// MaxBackoff bounds the pause between two attempts to reach a peer, or to give it a message that it does
+	// not take. Default 30 s.
+	MaxBackoff time.Duration
+}
+
+const (
+	defaultInFlight        = 64
+	defaultQuarantineAfter = 100
+	defaultMaxBackoff      = 30 * time.Second
+
+	minBackoff      = 100 * time.Millisecond
+	sendTimeout     = 10 * time.Second // of one batch
+	downAfter       = 3                // failures in a row
+	maxPending      = 1024             // messages of one peer that wait for a request in memory
+	maxPendingBytes = 8 << 20          // and their bytes
+	maxLive         = 8192             // messages of one peer that a push watches
+)
+
+func (o PushOptions) withDefaults() PushOptions {
+	if o.InFlight <= 0 {
+		o.InFlight = defaultInFlight
+	}
+	if o.QuarantineAfter <= 0 {
+		o.QuarantineAfter = defaultQuarantineAfter
+	}
+	if o.MaxBackoff <= 0 {
+		o.MaxBackoff = defaultMaxBackoff
+	}
+	return o
+}
+
+// A reply is what became of one message at one peer.
+type reply struct {
+	kind     quorum.Kind
+	verdict  quorum.Verdict
+	ack      *quorum.Ack
+	identity quorum.Identity
+	final    bool // refused for good
+	conflict bool // refused for good: the operation id is known with another digest
+	err      error
+}
+
+// An answer is what became of a batch.
+type answer struct {
+	replies []reply       // one for each message; nil: all of them share whole
+	whole   reply         //
+	content bool          // the content may be to blame: a smaller batch would tell
+	after   time.Duration // how long the peer wants to be left alone
+}
+
+// A carrier brings one batch to one peer and comes back with the answer. It is the only part of the engine
+// that touches the network.
+type carrier interface {
+	carry(ctx context.Context, peerID string, letters []*letter, t turn, lane transport.Lane) answer
+	// knows says whether the ID is that of a peer now, and how many batches may be on their way to it at
+	// once without losing their order.
+	knows(peerID string) (ok bool, width int)
+}
+
+// A delivery is the engine behind Push: one courier for each peer, which all share an outbox.
+type delivery struct {
+	store   outbox.Store
+	instant bool // recording costs no time to speak of
+	age     time.Duration
+	carrier carrier
+	opts    PushOptions
+	emit    func(Event)
+	sender  string
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	couriers map[string]*courier
+	closed   bool
+	changed  chan struct{} // closed and replaced when an outbox may have become empty
+}
+
+func newDelivery(store outbox.Store, c carrier, opts PushOptions, sender string, emit func(Event)) *delivery {
+	d := &delivery{
+		store: store, age: outbox.DefaultAge, carrier: c, opts: opts.withDefaults(), emit: emit, sender: sender,
+		couriers: make(map[string]*courier), changed: make(chan struct{}),
+	}
+	_, d.instant = store.(*outbox.Memory)
+	if l, ok := store.(outbox.Limiter); ok {
+		d.age = l.Limits().Age
+	}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	return d
+}
+
+// courier returns the courier of a peer.
+func (d *delivery) courier(ref peerRef) *courier {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.couriers[ref.id]
+	if c == nil {
+		c = &courier{d: d, id: ref.id, live: make(map[string][]*parcel), kick: make(chan struct{}, 1)}
+		d.couriers[ref.id] = c
+	}
+	c.name.Store(&ref.name)
+	return c
+}
+
+// start runs f on a goroutine that close waits for. It reports false when the engine is closed.
+func (d *delivery) start(f func()) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
+	d.wg.Go(f)
+	return true
+}
+
+// resume begins to replay what the outbox holds for these peers.
+func (d *delivery) resume(ctx context.Context, peers []peerRef) error {
+	stats, err := d.store.Stats(ctx)
+	if err != nil {
+		return fmt.Errorf("outbox: %w", err)
+	}
+	waits := make(map[string]bool, len(stats))
+	for _, s := range stats {
+		waits[s.Peer] = s.Depth > 0
+	}
+	for _, ref := range peers {
+		c := d.courier(ref)
+		if waits[ref.id] {
+			c.replaySoon()
+		}
+	}
+	return nil
+}
+
+// drain waits within ctx until no request is on its way.
+func (d *delivery) drain(ctx context.Context) error {
+	for {
+		changed := d.watch()
+		busy := false
+		for _, c := range d.all() {
+			busy = busy || c.isBusy()
+		}
+		if !busy {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (d *delivery) all() []*courier {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]*courier, 0, len(d.couriers))
+	for _, c := range d.couriers {
+		all = append(all, c)
+	}
+	return all
+}
+
+// watch returns a channel that closes at the next change.
+func (d *delivery) watch() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
+
+func (d *delivery) notify() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// close ends what is on its way and waits. What the outbox holds stays there.
+func (d *delivery) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.cancel()
+	d.wg.Wait()
+}
+
+// jitter is a time up to limit, all of them equally likely: those who failed together do not return together.
+func jitter(limit time.Duration) time.Duration {
+	if limit <= 0 {
+		return 0
+	}
+	return rand.N(limit)
+}
+
+// backoff is the upper end of the pause after n failures in a row.
+func (d *delivery) backoff(n int) time.Duration {
+	return min(minBackoff<<min(max(n-1, 0), 16), d.opts.MaxBackoff)
+}
