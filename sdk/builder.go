@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/alphaonedev/federation/sdk/outbox"
 	"github.com/alphaonedev/federation/sdk/quorum"
 	"github.com/alphaonedev/federation/transport"
 	"github.com/hashicorp/go-hclog"
@@ -58,6 +59,12 @@ type Builder struct {
 	// Authorize decides what an authenticated peer may do: nil allows, an error refuses with 403 and is
 	// logged, not sent. It may be called concurrently. Default: every peer may do everything.
 	Authorize func(p Peer, r *http.Request) error
+
+	// Outbox keeps what peers have not acked. Default: outbox.NewMemory, bounded, as long as the process;
+	// outbox/bolt is durable. The caller closes it, after the Federation.
+	Outbox outbox.Store
+	// Push tunes how messages are delivered.
+	Push PushOptions
 
 	// Transport tunes the connections. Its Prepare, OnEvent and AllowPlaintext are the Federation's own and
 	// must be zero.
@@ -155,6 +162,14 @@ func (b *Builder) validate() ([]Peer, error) {
 	}
 	if b.StartTimeout < 0 {
 		problem("StartTimeout", fmt.Errorf("is %v, less than nothing; leave it 0 for %v", b.StartTimeout, defaultStartTimeout))
+	}
+	for field, n := range map[string]int64{"InFlight": int64(b.Push.InFlight), "QuarantineAfter": int64(b.Push.QuarantineAfter), "MaxBackoff": int64(b.Push.MaxBackoff)} {
+		if n < 0 {
+			problem("Push."+field, errors.New("is negative; leave it 0 for the default"))
+		}
+	}
+	if b.Outbox == nil {
+		b.Outbox = outbox.NewMemory(outbox.Limits{})
 	}
 	if b.HoldRemoval == 0 {
 		b.HoldRemoval = defaultHoldRemoval

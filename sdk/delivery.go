@@ -186,6 +186,21 @@ func (d *delivery) all() []*courier {
 	return all
 }
 
+// status is the state of every courier, by peer ID.
+func (d *delivery) status() map[string]OutboxStatus {
+	out := make(map[string]OutboxStatus)
+	for _, c := range d.all() {
+		c.mu.Lock()
+		o := OutboxStatus{Sending: c.busy, Replaying: c.replaying, Width: c.width, Failures: c.failures}
+		if c.lastErr != nil {
+			o.LastError = c.lastErr.Error()
+		}
+		c.mu.Unlock()
+		out[c.id] = o
+	}
+	return out
+}
+
 // watch returns a channel that closes at the next change.
 func (d *delivery) watch() <-chan struct{} {
 	d.mu.Lock()

@@ -89,9 +89,13 @@ func newFederation(ctx context.Context, cfg Builder, policy quorum.Policy, peers
 	if err := f.startSigning(); err != nil {
 		return nil, err
 	}
+	f.delivery = newDelivery(cfg.Outbox, f, cfg.Push, f.sender(), f.events.emit)
 	f.client = &http.Client{Transport: roundTripper{f}, CheckRedirect: sameOrigin}
 	if err := f.update(true); err != nil {
 		return nil, fmt.Errorf("sdk: %w", err)
+	}
+	if err := f.delivery.resume(ctx, f.state.Load().refs()); err != nil {
+		return nil, &ConfigError{Field: "Outbox", Err: err}
 	}
 	return f, nil
 }
@@ -243,6 +247,9 @@ func (f *Federation) SetPeers(ctx context.Context, peers []Peer) error {
 		return fmt.Errorf("sdk: set peers: %w", err)
 	}
 	f.closeUnused(before.members, after.members)
+	if err := f.delivery.resume(ctx, after.refs()); err != nil {
+		f.events.emit(Event{Kind: EventOutboxError, Err: err, Detail: "what waits for the new peers is sent with the next push to them"})
+	}
 	f.events.emit(Event{Kind: EventPeers, Detail: fmt.Sprintf("%d peers, quorum %v", len(checked), resolved)})
 	return nil
 }
@@ -316,7 +323,8 @@ func (f *Federation) isClosed() bool { return f.ctx.Err() != nil }
 // Shutdown stops new requests, waits within ctx for those in flight and for deliveries under way, and then
 // closes. It returns ctx's error if that came first. Servers are the caller's to shut down, before this.
 func (f *Federation) Shutdown(ctx context.Context) error {
-	err := f.transport.Shutdown(ctx)
+	err := f.delivery.drain(ctx)
+	err = errors.Join(err, f.transport.Shutdown(ctx))
 	return errors.Join(err, f.Close())
 }
 
@@ -325,6 +333,9 @@ func (f *Federation) Shutdown(ctx context.Context) error {
 func (f *Federation) Close() error {
 	f.closing.Do(func() {
 		f.cancel()
+		if f.delivery != nil {
+			f.delivery.close()
+		}
 		f.holds.close()
 		if f.directory != nil {
 			f.closeErr = f.directory.Close()

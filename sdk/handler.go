@@ -171,7 +171,7 @@ func (h *handler) receive(ctx context.Context, m *member, letters []*letter, to 
 		if m.Wire == signer.WireAIMemory {
 			keys[i] += " " + l.digest.String() // an id there is that of a memory, which may change
 		}
-		r, first := h.memory.begin(m.ID, keys[i], l.digest)
+		r, first := h.memory.begin(m.ID, keys[i])
 		marks[i] = r
 		if !first {
 			continue
@@ -214,10 +214,6 @@ func (h *handler) answer(ctx context.Context, m *member, letters []*letter, mark
 		if r == nil {
 			continue
 		}
-		if r.digest != letters[i].digest {
-			replies[i] = wireReply{state: stateConflict, reason: "the operation id is known with another digest"}
-			continue
-		}
 		select {
 		case <-r.done:
 		case <-ctx.Done():
@@ -227,6 +223,10 @@ func (h *handler) answer(ctx context.Context, m *member, letters []*letter, mark
 		ack := h.memory.ackOf(r)
 		if ack == nil {
 			replies[i] = wireReply{state: stateTemporary, reason: "not taken"}
+			continue
+		}
+		if ack.Digest != letters[i].digest {
+			replies[i] = wireReply{state: stateConflict, reason: "the operation id is known with another digest"}
 			continue
 		}
 		if m.Wire == signer.WireFederation && h.outdated(ack, letters[i], to) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,7 +63,7 @@ func (m Message) validate(memoryWire bool) (Message, error) {
 	if err := quorum.ValidOperation(m.Operation); err != nil {
 		return bad("Operation", "%w", err)
 	}
-	if _, _, err := mime.ParseMediaType(m.ContentType); err != nil || len(m.ContentType) > maxContentType || !isHeaderText(m.ContentType) {
+	if media, _, err := mime.ParseMediaType(m.ContentType); err != nil || !strings.Contains(media, "/") || len(m.ContentType) > maxContentType || !isHeaderText(m.ContentType) {
 		return bad("ContentType", "%.80q is no media type", m.ContentType)
 	}
 	if memoryWire && memoryID(m.Body) != m.Operation {

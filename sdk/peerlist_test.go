@@ -2,12 +2,13 @@ package sdk
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"errors"
 	"strings"
 	"testing"
 
-	"github.com/alphaonedev/federation/sdk/sdktest"
 	"github.com/alphaonedev/federation/signer"
 )
 
@@ -50,7 +51,7 @@ func TestNormalizeURLBringsEverySpellingIntoOneForm(t *testing.T) {
 }
 
 func TestPeersAreRefusedNamingFieldAndCure(t *testing.T) {
-	key := sdktest.Ed25519(t).Public()
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)).Public()
 	pin := strings.Repeat("ab", 32)
 	for _, tt := range []struct {
 		name  string
@@ -103,7 +104,7 @@ func TestPeersAreRefusedNamingFieldAndCure(t *testing.T) {
 		{"pin too short", []Peer{{URL: "https://b.example", SPKIPins: []string{"abcd"}}}, []string{"Peers[0].SPKIPins[0]", "SHA-256"}},
 		{"key twice", []Peer{{URL: "https://b.example", Keys: keys(key)}, {URL: "https://c.example", Keys: keys(key)}}, []string{"Peers[1].Keys[0]", "Peers[0]"}},
 		{"key twice in one peer", []Peer{{URL: "https://b.example", Keys: keys(key, key)}}, []string{"Peers[0].Keys[1]", "listed twice"}},
-		{"key not Ed25519", []Peer{{URL: "https://b.example", Keys: keys(sdktest.NewKey(t, sdktest.ECDSAP256).Public())}}, []string{"Peers[0].Keys[0]", "Ed25519"}},
+		{"key not Ed25519", []Peer{{URL: "https://b.example", Keys: keys(&ecdsa.PublicKey{Curve: elliptic.P256()})}}, []string{"Peers[0].Keys[0]", "Ed25519"}},
 		{"key too short", []Peer{{URL: "https://b.example", Keys: keys(ed25519.PublicKey("short"))}}, []string{"Peers[0].Keys[0]", "32"}},
 		{"unknown wire", []Peer{{URL: "https://b.example", Wire: 99}}, []string{"Peers[0].Wire", "signer.WireFederation"}},
 		{"bad server name", []Peer{{URL: "https://b.example", ServerName: "b..example"}}, []string{"Peers[0].ServerName"}},

@@ -45,11 +45,7 @@ func (f *Federation) Push(ctx context.Context, m Message) (*quorum.Result, error
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("sdk: push %s: %w", m.Operation, err)
 	}
-	peers := make([]peerRef, len(state.members))
-	for i, p := range state.members {
-		peers[i] = peerRef{name: p.Name, id: p.ID}
-	}
-	return f.delivery.push(ctx, newLetter(m, f.sender(), time.Now()), state.policy, peers, f.localAck)
+	return f.delivery.push(ctx, newLetter(m, f.sender(), time.Now()), state.policy, state.refs(), f.localAck)
 }
 
 // sender is what this node calls itself in messages and acks.
@@ -62,6 +58,14 @@ func (f *Federation) sender() string {
 
 // A peerRef names a peer to the engine.
 type peerRef struct{ name, id string }
+
+func (r *roster) refs() []peerRef {
+	refs := make([]peerRef, len(r.members))
+	for i, m := range r.members {
+		refs[i] = peerRef{name: m.Name, id: m.ID}
+	}
+	return refs
+}
 
 // localAck makes this node's own ack of a message that it has committed, signed if it has a key.
 func (f *Federation) localAck(ctx context.Context, l *letter) (*quorum.Ack, quorum.Identity, error) {

@@ -23,9 +23,8 @@ type peerMemory struct {
 
 // A remembered is a message that is being applied, or was.
 type remembered struct {
-	digest quorum.Digest
-	done   chan struct{} // closed when it was applied, or was not
-	ack    *quorum.Ack   // nil when it was not; replaced under the memory's lock
+	done chan struct{} // closed when it was applied, or was not
+	ack  *quorum.Ack   // nil when it was not; replaced under the memory's lock
 }
 
 func newAckMemory(limit int) *ackMemory {
@@ -36,7 +35,7 @@ func newAckMemory(limit int) *ackMemory {
 }
 
 // begin claims a message. first says that the caller has to apply it and then to call end.
-func (m *ackMemory) begin(peer, key string, digest quorum.Digest) (r *remembered, first bool) {
+func (m *ackMemory) begin(peer, key string) (r *remembered, first bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.peers[peer]
@@ -47,7 +46,7 @@ func (m *ackMemory) begin(peer, key string, digest quorum.Digest) (r *remembered
 	if r := p.known[key]; r != nil {
 		return r, false
 	}
-	r = &remembered{digest: digest, done: make(chan struct{})}
+	r = &remembered{done: make(chan struct{})}
 	p.known[key] = r
 	return r, true
 }

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -33,7 +34,11 @@ type Status struct {
 	Held       []Held   // removals of roots that wait for Confirm
 	Distrusted []string // what Distrust took out of service
 
-	Peers      []PeerStatus
+	Peers []PeerStatus
+	// Orphans are queues for peers that left, by peer ID. They are kept until the peer returns, or
+	// DropQuarantined or the store empties them.
+	Orphans    map[string]OutboxStatus
+	OutboxErr  error                 // why the outbox could not be asked
 	Generation uint64                // of the identity that connections use
 	Inbound    int                   // live connections from peers
 	Draining   int                   // older generations with exchanges in flight
@@ -70,10 +75,24 @@ type PeerStatus struct {
 	LastHeard time.Time             // when it last answered or sent something with a time; zero: never
 	ClockSkew time.Duration         // how far its clock is ahead of ours
 	Denied    map[signer.Tag]uint64 // its refused requests, by tag
+	Outbox    OutboxStatus
 	Transport transport.PeerStats
 }
 
-// Status returns what is going on now. It asks nobody and waits for nothing.
+// An OutboxStatus is what waits for one peer.
+type OutboxStatus struct {
+	Depth       int           // messages that wait
+	Bytes       int64         // of their bodies, and of those set aside
+	Age         time.Duration // of the message that has waited longest
+	Quarantined int           // messages set aside
+	Sending     int           // requests with pushes on their way
+	Replaying   bool          // what waits is being sent, or tried again from time to time
+	Width       int           // batches of a replay on their way at once
+	Failures    int           // requests that failed in a row; from 3 on the peer counts as down
+	LastError   string        // of the last of these
+}
+
+// Status returns what is going on now. It asks nobody but the outbox, and waits for nothing else.
 func (f *Federation) Status() Status {
 	state := f.state.Load()
 	stats := f.transport.Stats()
@@ -104,11 +123,13 @@ func (f *Federation) Status() Status {
 	for _, p := range stats.Peers {
 		counters[p.Name] = p
 	}
+	queues := f.queues(&s)
 	for _, m := range state.members {
 		p := PeerStatus{
 			Name: m.Name, ID: m.ID, URL: m.URL, Wire: m.Wire,
 			ClockSkew: time.Duration(m.skew.Load()),
 			Denied:    m.denials.copy(),
+			Outbox:    queues[m.ID],
 			Transport: counters[m.Name],
 		}
 		if m.scope != f.global {
@@ -124,6 +145,33 @@ func (f *Federation) Status() Status {
 		s.Peers = append(s.Peers, p)
 	}
 	return s
+}
+
+// statusTimeout bounds how long Status waits for an outbox that is not at hand.
+const statusTimeout = time.Second
+
+// queues returns the state of the outbox by peer ID, and notes those of peers that left.
+func (f *Federation) queues(s *Status) map[string]OutboxStatus {
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	stats, err := f.delivery.store.Stats(ctx)
+	s.OutboxErr = err
+	queues := f.delivery.status()
+	for _, q := range stats {
+		o := queues[q.Peer]
+		o.Depth, o.Bytes, o.Quarantined = q.Depth, q.Bytes, q.Quarantined
+		if !q.Oldest.IsZero() {
+			o.Age = time.Since(q.Oldest)
+		}
+		queues[q.Peer] = o
+		if f.state.Load().byID[q.Peer] == nil {
+			if s.Orphans == nil {
+				s.Orphans = make(map[string]OutboxStatus)
+			}
+			s.Orphans[q.Peer] = o
+		}
+	}
+	return queues
 }
 
 func (f *Federation) keyStatus(s *Status) {

@@ -141,10 +141,11 @@ func TestReasonFor(t *testing.T) {
 		"nobody reached":              {[]Outcome{acked, {Kind: Unsent, Err: errors.New("x")}}, false, Unreachable},
 		"written and no answer":       {[]Outcome{acked, {Kind: Unknown}}, true, Timeout},
 		"still dialling at the end":   {[]Outcome{acked, {Kind: Unsent}}, true, Timeout},
-		"refused":                     {[]Outcome{acked, {Kind: Refused}, {Kind: Unsent, Err: errors.New("x")}}, false, RefusedBy},
-		"drifted":                     {[]Outcome{acked, {Kind: Drifted}}, false, Drift},
-		"the same node twice":         {[]Outcome{acked, {Kind: Acked}}, false, Drift},
-		"most decide":                 {[]Outcome{{Kind: Drifted}, {Kind: Unsent}, {Kind: Unsent}}, false, Unreachable},
+		"others are still trying":     {[]Outcome{acked, {Kind: Unsent, Err: errors.New("x")}, {Kind: Unknown}, {Kind: Unsent}}, false, Unreachable},
+		"refused":                     {[]Outcome{acked, {Kind: Refused, Err: errors.New("x")}, {Kind: Unsent, Err: errors.New("x")}}, false, RefusedBy},
+		"drifted":                     {[]Outcome{acked, {Kind: Drifted, Err: errors.New("x")}}, false, Drift},
+		"the same node twice":         {[]Outcome{acked, {Kind: Acked, Err: ErrSameIdentity}}, false, Drift},
+		"most decide":                 {[]Outcome{{Kind: Drifted}, {Kind: Unsent, Err: errors.New("x")}, {Kind: Unsent, Err: errors.New("x")}}, true, Unreachable},
 		"an answer decides over none": {[]Outcome{{Kind: Refused}, {Kind: Unknown}}, true, RefusedBy},
 	} {
 		t.Run(name, func(t *testing.T) {

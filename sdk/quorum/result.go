@@ -134,7 +134,8 @@ func ReasonFor(outcomes []Outcome, late bool) Reason {
 			count[Drift]++
 		case o.Kind == Refused:
 			count[RefusedBy]++
-		case o.Kind == Unknown, late && o.Err == nil:
+		case o.Err == nil && !late: // still being tried
+		case o.Kind == Unknown, o.Err == nil:
 			count[Timeout]++
 		default:
 			count[Unreachable]++
