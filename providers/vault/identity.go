@@ -122,3 +122,11 @@ func (i *Identity) Identity(ctx context.Context) (*sdk.Identity, error) {
 	}
 	return id, nil
 }
+
+// Renew makes the next pull ask for a new certificate although the present one is not due: after a key may
+// have been seen by others, for instance. Call Federation.Refresh to have that happen at once.
+func (i *Identity) Renew() {
+	i.turn <- struct{}{}
+	i.state.due = time.Time{}
+	<-i.turn
+}

@@ -28,7 +28,7 @@ type rig struct {
 	log    *strings.Builder
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	r := &rig{Server: vaulttest.Start(t), log: &strings.Builder{}}
 	r.PKI(t, "pki")
@@ -42,7 +42,7 @@ func newRig(t *testing.T) *rig {
 }
 
 // connect makes a client through the proxy. change may alter its configuration.
-func (r *rig) connect(t *testing.T, change func(*vault.Config)) *vault.Client {
+func (r *rig) connect(t testing.TB, change func(*vault.Config)) *vault.Client {
 	t.Helper()
 	cfg := vault.Config{Address: r.proxy.URL, Roots: r.Roots, Auth: r.auth, Logger: hclog.New(&hclog.LoggerOptions{Output: &lockedWriter{b: r.log}, Level: hclog.Debug})}
 	if change != nil {
