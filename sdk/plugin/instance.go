@@ -46,6 +46,7 @@ type instance struct {
 	offers        []fault.Role // that it can have
 	roles         []fault.Role // that it has; guarded by Plugin.mu once in service
 	revision      uint64       // likewise
+	since         time.Time    // in service; written before it is, read by the supervisor
 
 	ctx    context.Context // ends when the instance is given up
 	cancel context.CancelFunc

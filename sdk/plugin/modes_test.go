@@ -2,12 +2,19 @@ package plugin_test
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/alphaonedev/federation/internal/fault"
 	"github.com/alphaonedev/federation/sdk"
@@ -18,11 +25,46 @@ import (
 // serveMode is main of the plugin that a test asked for.
 func serveMode(mode string, args []string) {
 	switch mode {
+	case "folder":
+		plugin.Serve(folder)
 	case "good":
 		plugin.Serve(good)
+	case "prints":
+		fmt.Println("hello from the plugin")
+		plugin.Serve(good)
+	case "prints-on":
+		for {
+			fmt.Print(strings.Repeat("x", 1<<16))
+		}
+	case "exits":
+		fmt.Fprintln(os.Stderr, "no licence today")
+		os.Exit(7)
+	case "hangs":
+		time.Sleep(time.Hour)
+	case "hangs-after":
+		line := "1|1|unix|" + os.Getenv("PLUGIN_UNIX_SOCKET_DIR") + "/s|grpc|" + certificateLine()
+		fmt.Println(line)
+		time.Sleep(time.Hour)
+	case "version":
+		fmt.Println("1|99|unix|/s|grpc|" + certificateLine())
+		time.Sleep(time.Hour)
+	case "netrpc":
+		fmt.Println("1|1|unix|/s|netrpc|" + certificateLine())
+		time.Sleep(time.Hour)
+	case "plain":
+		fmt.Println("1|1|unix|/s|grpc|")
+		time.Sleep(time.Hour)
+	case "halfcert":
+		fmt.Println("1|1|unix|/s|grpc|" + certificateLine()[:80])
+		time.Sleep(time.Hour)
+	case "elsewhere":
+		fmt.Println("1|1|unix|" + os.Getenv("PLUGIN_UNIX_SOCKET_DIR") + "/../../s|grpc|" + certificateLine())
+		time.Sleep(time.Hour)
+	case "tcp":
+		fmt.Println("1|1|tcp|127.0.0.1:22|grpc|" + certificateLine())
+		time.Sleep(time.Hour)
 	default:
-		fmt.Fprintln(os.Stderr, "no such mode:", mode)
-		os.Exit(9)
+		lie(mode)
 	}
 }
 
@@ -93,4 +135,12 @@ func parseRoots(text string) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("%w: roots: no certificate", fault.ErrConfig)
 	}
 	return roots, nil
+}
+
+// certificateLine is field 6 of a handshake line.
+func certificateLine() string {
+	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, _ := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return base64.RawStdEncoding.EncodeToString(der)
 }

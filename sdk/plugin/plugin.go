@@ -18,7 +18,10 @@ import (
 
 // A Plugin is a plugin under supervision. Its methods are safe for concurrent use.
 type Plugin struct {
-	log hclog.Logger
+	log        hclog.Logger
+	limits     Limits
+	instanceID string
+	onEvent    func(Event)
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -27,8 +30,10 @@ type Plugin struct {
 	turn chan struct{} // holds one token: Configure and Replace come one at a time
 	tell sync.Mutex    // events come one at a time
 
+	images sync.RWMutex // read-held while a process starts, so that no image is closed under it
+
 	mu        sync.Mutex
-	config    Config // as given, with defaults; the settings in force are in settings
+	config    Config // of the version in force; the settings in force are in settings
 	settings  Settings
 	image     *image
 	current   *instance     // nil while none serves
@@ -42,7 +47,6 @@ type Plugin struct {
 	roles     []fault.Role
 	name      string
 	version   string
-	lastPID   int
 	served    uint64 // the generation in service, or the last one that was
 	digest    string // of that
 	material  map[fault.Role]Origin
@@ -73,7 +77,8 @@ func Open(ctx context.Context, c Config) (*Plugin, error) {
 		c.InstanceID = rand.Text()
 	}
 	p := &Plugin{
-		log:      loggerFor(&c),
+		log:    loggerFor(&c),
+		limits: c.Limits, instanceID: c.InstanceID, onEvent: c.OnEvent,
 		done:     make(chan struct{}),
 		turn:     make(chan struct{}, 1),
 		config:   c,
@@ -157,9 +162,9 @@ func (p *Plugin) serve(in *instance, may func() bool) bool {
 		p.mu.Unlock()
 		return false
 	}
-	p.current = in
+	p.current, in.since = in, time.Now()
 	p.roles, p.name, p.version = in.roles, in.name, in.version
-	p.served, p.digest, p.lastPID = in.generation, in.digest(), in.pid()
+	p.served, p.digest = in.generation, in.digest()
 	p.enter(Serving)
 	p.lastErr, p.next = "", time.Time{}
 	p.announce()
@@ -183,13 +188,13 @@ func (p *Plugin) announce() {
 }
 
 func (p *Plugin) event(e Event) {
-	if p.config.OnEvent == nil {
+	if p.onEvent == nil {
 		return
 	}
 	e.Time = time.Now()
 	p.tell.Lock()
 	defer p.tell.Unlock()
-	p.config.OnEvent(e)
+	p.onEvent(e)
 }
 
 // Trust returns the plugin's trust provider, an sdk.Watcher too. A plugin that has no such role as configured
@@ -246,7 +251,7 @@ func (p *Plugin) Configure(ctx context.Context, settings map[string]string, secr
 	s := Settings{Values: settings, Secrets: secrets, Revision: p.settings.Revision + 1, InstanceID: p.settings.InstanceID}.clone()
 	p.mu.Unlock()
 	var roles []fault.Role
-	err := p.call(ctx, "", "configure", p.config.Limits.Call, true, func(ctx context.Context, in *instance) (err error) {
+	err := p.call(ctx, "", "configure", p.limits.Call, true, func(ctx context.Context, in *instance) (err error) {
 		p.mu.Lock()
 		s.Revision = max(s.Revision, in.revision+1)
 		p.mu.Unlock()
@@ -273,8 +278,8 @@ func (p *Plugin) Configure(ctx context.Context, settings map[string]string, secr
 // Validate asks the plugin whether settings and secrets can work, without using them. A plugin that cannot
 // tell is ErrUnsupported.
 func (p *Plugin) Validate(ctx context.Context, settings map[string]string, secrets map[string]Secret) error {
-	s := Settings{Values: settings, Secrets: secrets, InstanceID: p.config.InstanceID}
-	return p.call(ctx, "", "validate", p.config.Limits.Call, true, func(ctx context.Context, in *instance) error {
+	s := Settings{Values: settings, Secrets: secrets, InstanceID: p.instanceID}
+	return p.call(ctx, "", "validate", p.limits.Call, true, func(ctx context.Context, in *instance) error {
 		return in.validate(ctx, s)
 	})
 }

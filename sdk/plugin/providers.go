@@ -133,7 +133,7 @@ func pull[T any](ctx context.Context, p *Plugin, role fault.Role, f func(context
 		}
 	}
 	var out *T
-	err := p.call(ctx, role, "pull", p.config.Limits.Call, true, func(ctx context.Context, in *instance) (err error) {
+	err := p.call(ctx, role, "pull", p.limits.Call, true, func(ctx context.Context, in *instance) (err error) {
 		if out, err = f(ctx, in); err == nil {
 			p.pulled(in, role, out)
 		}

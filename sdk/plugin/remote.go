@@ -38,7 +38,7 @@ func (s *remoteSigner) SignContext(ctx context.Context, digest []byte, opts cryp
 		return nil, err
 	}
 	var sig []byte
-	err = s.p.call(ctx, fault.RoleIdentity, "sign", s.p.config.Limits.Sign, true, func(ctx context.Context, in *instance) (err error) {
+	err = s.p.call(ctx, fault.RoleIdentity, "sign", s.p.limits.Sign, true, func(ctx context.Context, in *instance) (err error) {
 		sig, err = s.p.signTLS(ctx, in, s.public, r)
 		return err
 	})
@@ -77,7 +77,7 @@ func (k *remoteKey) Public() crypto.PublicKey { return k.public }
 // Sign signs within ctx, and within Limits.Call.
 func (k *remoteKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	var sig []byte
-	err := k.p.call(ctx, fault.RoleKey, "sign", k.p.config.Limits.Call, true, func(ctx context.Context, in *instance) (err error) {
+	err := k.p.call(ctx, fault.RoleKey, "sign", k.p.limits.Call, true, func(ctx context.Context, in *instance) (err error) {
 		sig, err = k.p.signMessage(ctx, in, k.public, k.print, message)
 		return err
 	})

@@ -15,12 +15,11 @@ func (p *Plugin) supervise() {
 	for {
 		p.mu.Lock()
 		in, changed := p.current, p.changed
-		up := p.since
 		p.mu.Unlock()
 		if in != nil {
 			select {
 			case <-in.dead:
-				if time.Since(up) >= settled {
+				if time.Since(in.since) >= settled {
 					failures = 0
 				}
 				p.lost(in, p.backoff(failures))
@@ -54,7 +53,7 @@ func (p *Plugin) supervise() {
 
 // backoff is the wait before the next start: full jitter under a ceiling that doubles.
 func (p *Plugin) backoff(failures int) time.Duration {
-	l := p.config.Limits
+	l := p.limits
 	ceiling := l.MinBackoff << min(failures, 20)
 	if ceiling > l.MaxBackoff || ceiling <= 0 {
 		ceiling = l.MaxBackoff
@@ -103,6 +102,8 @@ func (p *Plugin) failed(err error, delay time.Duration) {
 
 // restart starts another process of the version in force, with the configuration in force.
 func (p *Plugin) restart() error {
+	p.images.RLock()
+	defer p.images.RUnlock()
 	p.mu.Lock()
 	im, c, s, epoch := p.image, p.config, p.settings, p.epoch
 	p.mu.Unlock()

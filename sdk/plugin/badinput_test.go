@@ -1,0 +1,238 @@
+package plugin_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/alphaonedev/federation/internal/fault"
+	"github.com/alphaonedev/federation/sdk/plugin"
+)
+
+// clean fails the test if a process, a socket or a goroutine is left when it ends.
+func nothingLeft(t *testing.T, c *plugin.Config) {
+	t.Helper()
+	c.TempDir = t.TempDir()
+	before := children(t)
+	t.Cleanup(func() {
+		eventually(t, "the processes are gone", func() bool { return len(children(t)) <= len(before) })
+		left, err := filepath.Glob(filepath.Join(c.TempDir, "*"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("left in the folder for sockets and copies: %v %v", left, err)
+		}
+		goleak.VerifyNone(t)
+	})
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func TestAPluginThatCannotStartIsAClearErrorWithinItsBound(t *testing.T) {
+	const bound = 15 * time.Second // Limits.Start is 2 s where it matters; the rest is a slow machine's
+	file := func(mode os.FileMode, text string) func(testing.TB, *plugin.Config) {
+		return func(t testing.TB, c *plugin.Config) {
+			c.Path = filepath.Join(t.TempDir(), "plugin")
+			if err := os.WriteFile(c.Path, []byte(text), mode); err != nil {
+				t.Fatal(err)
+			}
+			c.SHA256, c.Unpinned = "", true
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		mode string
+		set  func(testing.TB, *plugin.Config)
+		is   error
+		says string
+	}{
+		{"wrong digest", "good", func(_ testing.TB, c *plugin.Config) { c.SHA256 = strings.Repeat("0", 64) }, fault.ErrConfig, "pin its digest"},
+		{"digest that is none", "good", func(_ testing.TB, c *plugin.Config) { c.SHA256 = "abc" }, fault.ErrConfig, "64 hexadecimal"},
+		{"not pinned", "good", func(_ testing.TB, c *plugin.Config) { c.SHA256 = "" }, fault.ErrConfig, "sha256sum"},
+		{"no path", "good", func(_ testing.TB, c *plugin.Config) { c.Path = "" }, fault.ErrConfig, "Path"},
+		{"relative path", "good", func(_ testing.TB, c *plugin.Config) { c.Path = "plugin" }, fault.ErrConfig, "not absolute"},
+		{"missing binary", "good", func(t testing.TB, c *plugin.Config) { c.Path = filepath.Join(t.TempDir(), "none") }, fault.ErrNotFound, "Path"},
+		{"a folder", "good", func(t testing.TB, c *plugin.Config) { c.Path = t.TempDir() }, fault.ErrConfig, "no regular file"},
+		{"not executable", "good", file(0o600, "#!/bin/sh\n"), fault.ErrConfig, "chmod +x"},
+		{"no format that the kernel knows", "good", file(0o700, "\x00\x01nonsense"), fault.ErrUnavailable, "start"},
+		{"a binary that is no plugin", "good", func(_ testing.TB, c *plugin.Config) {
+			c.Path, c.SHA256, c.Unpinned, c.Args = "/bin/echo", "", true, []string{"hello"}
+		}, fault.ErrUnavailable, `printed "hello"`},
+		{"reserved name in the environment", "good", func(_ testing.TB, c *plugin.Config) { c.Env = []string{"PLUGIN_CLIENT_CERT=x"} }, fault.ErrConfig, "Env"},
+		{"prints first", "prints", nil, fault.ErrUnavailable, "standard output belongs to the handshake"},
+		{"prints without end", "prints-on", nil, fault.ErrUnavailable, "handshake"},
+		{"exits at once", "exits", nil, fault.ErrUnavailable, "exit status 7"},
+		{"exits at once and says why", "exits", nil, fault.ErrUnavailable, "no licence today"},
+		{"hangs in start", "hangs", nil, fault.ErrUnavailable, "no answer within"},
+		{"hangs after the handshake line", "hangs-after", nil, fault.ErrUnavailable, "no answer within"},
+		{"hangs in Info", "hangs-in-info", nil, fault.ErrUnavailable, "no answer within"},
+		{"speaks another version", "version", nil, fault.ErrUnavailable, `version "99" of the protocol`},
+		{"speaks net/rpc", "netrpc", nil, fault.ErrUnavailable, "want grpc"},
+		{"sends no certificate", "plain", nil, fault.ErrUnavailable, "no certificate"},
+		{"sends half a certificate", "halfcert", nil, fault.ErrUnavailable, "no certificate"},
+		{"listens elsewhere", "elsewhere", nil, fault.ErrPermission, "PLUGIN_UNIX_SOCKET_DIR"},
+		{"listens on TCP", "tcp", nil, fault.ErrUnsupported, "unix socket"},
+		{"has no name", "no-name", nil, fault.ErrMaterial, "name"},
+		{"has a name that is an attack", "bad-name", nil, fault.ErrMaterial, "name"},
+		{"offers no role", "no-roles", nil, fault.ErrUnsupported, "no role"},
+		{"offers unknown roles only", "unknown-roles", nil, fault.ErrUnsupported, "no role"},
+		{"lies about its roles", "more-roles", nil, fault.ErrMaterial, "did not offer"},
+		{"is configured to nothing", "no-roles-configured", nil, fault.ErrConfig, "no role"},
+		{"rejects its configuration", "rejects", nil, fault.ErrConfig, "url: no such  scheme"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := config(t, tt.mode)
+			c.Limits.Start = 5 * time.Second
+			if strings.Contains(tt.mode, "hangs") {
+				c.Limits.Start = 1500 * time.Millisecond
+			}
+			nothingLeft(t, &c)
+			if tt.set != nil {
+				tt.set(t, &c)
+			}
+			began := time.Now()
+			p, err := plugin.Open(context.Background(), c)
+			if err == nil {
+				p.Close()
+				t.Fatal("it opened")
+			}
+			if took := time.Since(began); took > bound {
+				t.Errorf("it took %v", took)
+			}
+			if !errors.Is(err, tt.is) {
+				t.Errorf("error %q is not %q", err, tt.is)
+			}
+			if !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("error %q does not say %q", err, tt.says)
+			}
+		})
+	}
+}
+
+func TestOpenEndsWithItsContext(t *testing.T) {
+	c := config(t, "hangs")
+	nothingLeft(t, &c)
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	began := time.Now()
+	_, err := plugin.Open(ctx, c)
+	if !errors.Is(err, context.Canceled) || time.Since(began) > 5*time.Second {
+		t.Errorf("%v after %v, want context.Canceled at once", err, time.Since(began))
+	}
+}
+
+func TestAnAnswerThatFailsACheckIsRejected(t *testing.T) {
+	const trust, identity, key = fault.RoleTrust, fault.RoleIdentity, fault.RoleKey
+	for _, tt := range []struct {
+		mode string
+		role fault.Role
+		says string
+	}{
+		{"empty-bundle", trust, "no root"},
+		{"huge-bundle", trust, "too large"},
+		{"huge-certificate", trust, "1048576 octets"},
+		{"many-roots", trust, "20000 roots"},
+		{"not-der", trust, "root 0"},
+		{"bad-crl", trust, "revocation list 0"},
+		{"wrong-fingerprint", identity, "does not match its key"},
+		{"wrong-key", identity, "does not verify"},
+		{"long-signature", identity, "1048576 octets"},
+		{"no-signature", identity, "does not verify"},
+		{"wrong-eku", identity, "extended key usage"},
+		{"expired", identity, "the leaf ended"},
+		{"no-chain", identity, "0 certificates"},
+		{"long-chain", identity, "21 certificates"},
+		{"unrelated-chain", identity, "is not signed by the next"},
+		{"no-schemes", identity, "signature schemes"},
+		{"wrong-schemes", identity, "signature schemes"},
+		{"short-key", key, "31 octets"},
+		{"short-published", key, "published key 0"},
+		{"wrong-key", key, "does not verify"},
+	} {
+		t.Run(string(tt.role)+" "+tt.mode, func(t *testing.T) {
+			c := config(t, tt.mode)
+			var events []plugin.Event
+			c.OnEvent = func(e plugin.Event) { events = append(events, e) }
+			nothingLeft(t, &c)
+			p := open(t, c)
+			err := pullRole(within(t), p, tt.role)
+			if !errors.Is(err, fault.ErrMaterial) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("pull: %v, want ErrMaterial that says %q", err, tt.says)
+			}
+			pe, ok := errors.AsType[*fault.ProviderError](err)
+			if !ok || pe.Role != tt.role {
+				t.Errorf("pull: %v does not say whose it is", err)
+			}
+			if tt.mode == "huge-bundle" {
+				return // gRPC refuses it before we look
+			}
+			if s := p.Status(); s.Rejected != 1 || len(s.Material) != 0 {
+				t.Errorf("status is %+v", s)
+			}
+			_ = p.Close()
+			if len(events) != 3 || events[1].Kind != plugin.EventRejected || events[1].Role != tt.role {
+				t.Errorf("events are %v", events)
+			}
+		})
+	}
+}
+
+func TestRefreshTimesOfAPluginAreBounded(t *testing.T) {
+	for mode, want := range map[string]func(time.Duration) bool{
+		"long-refresh":     func(d time.Duration) bool { return d > 0 },
+		"negative-refresh": func(d time.Duration) bool { return d == 0 },
+	} {
+		t.Run(mode, func(t *testing.T) {
+			p := open(t, config(t, mode))
+			b, err := must(p.Trust()).TrustBundle(within(t))
+			if err != nil || !want(b.RefreshAfter) {
+				t.Errorf("%v %v", b, err)
+			}
+		})
+	}
+}
+
+func TestAnAnswerAfterTheDeadlineIsUnavailable(t *testing.T) {
+	c := config(t, "silent")
+	c.Limits.Call = 300 * time.Millisecond
+	nothingLeft(t, &c)
+	p := open(t, c)
+	err := pullRole(within(t), p, fault.RoleTrust)
+	if !errors.Is(err, fault.ErrUnavailable) || !strings.Contains(err.Error(), "no answer within 300ms") {
+		t.Errorf("%v", err)
+	}
+	// The process is well, so it is not blamed.
+	if err := pullRole(within(t), p, fault.RoleKey); err != nil || p.Status().Generation != 1 {
+		t.Errorf("%v, %+v", err, p.Status())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	if err := pullRole(ctx, p, fault.RoleTrust); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func pullRole(ctx context.Context, p *plugin.Plugin, role fault.Role) error {
+	var err error
+	switch role {
+	case fault.RoleTrust:
+		_, err = must(p.Trust()).TrustBundle(ctx)
+	case fault.RoleIdentity:
+		_, err = must(p.Identity()).Identity(ctx)
+	default:
+		_, err = must(p.Key()).SigningKeys(ctx)
+	}
+	return err
+}
