@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -29,6 +30,7 @@ type logReader struct {
 	count  int
 	missed uint64 // in this second
 	tail   []string
+	panics string // the first line of a panic
 }
 
 // tailLines is how many of the last lines an error can quote.
@@ -127,8 +129,8 @@ func (l *logReader) allow(text string) bool {
 	l.count++
 	ok := l.count <= l.rate
 	if ok {
-		if l.tail = append(l.tail, clean(text)); len(l.tail) > tailLines {
-			l.tail = slices.Delete(l.tail, 0, 1)
+		if l.panics == "" && fatal(text) {
+			l.panics = clean(text)
 		}
 	} else {
 		l.missed++
@@ -141,11 +143,29 @@ func (l *logReader) allow(text string) bool {
 	return ok
 }
 
+// remember keeps a line for last.
+func (l *logReader) remember(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tail = append(l.tail, clean(text)); len(l.tail) > tailLines {
+		l.tail = slices.Delete(l.tail, 0, 1)
+	}
+}
+
 // last returns the last lines, to say why a plugin did not start.
 func (l *logReader) last() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.panics != "" {
+		return l.panics
+	}
 	return strings.Join(l.tail, " / ")
+}
+
+// fatal reports whether a line is the first of what a Go process says as it dies; a stack follows, which
+// says less.
+func fatal(text string) bool {
+	return strings.HasPrefix(text, "panic: ") || strings.HasPrefix(text, "fatal error: ")
 }
 
 // structured writes a line of hclog's JSON with its level and pairs, and any other as text.
@@ -185,19 +205,35 @@ func (l *logReader) structured(text string) {
 		}
 		pairs = append(pairs, l.redact(clean(k)), l.redact(printable(v)))
 	}
+	if level >= hclog.Info {
+		l.remember(l.redact(message) + pairText(pairs))
+	}
 	l.log.Log(level, l.redact(message), pairs...)
 }
 
 // plain gives a line of text the level that it begins with, if any.
 func (l *logReader) plain(text string) {
+	l.remember(text)
 	level := hclog.Debug
 	for prefix, v := range map[string]hclog.Level{
 		"[TRACE]": hclog.Trace, "[DEBUG]": hclog.Debug, "[INFO]": hclog.Info, "[WARN]": hclog.Warn,
-		"[ERROR]": hclog.Error, "panic: ": hclog.Error, "fatal error: ": hclog.Error,
+		"[ERROR]": hclog.Error,
 	} {
 		if strings.HasPrefix(text, prefix) {
 			level = v
 		}
 	}
+	if fatal(text) {
+		level = hclog.Error
+	}
 	l.log.Log(level, "plugin wrote", "text", printable(text))
+}
+
+// pairText writes the pairs of a line of log as text.
+func pairText(pairs []any) string {
+	var b strings.Builder
+	for i := 0; i+1 < len(pairs); i += 2 {
+		fmt.Fprintf(&b, " %v=%v", pairs[i], pairs[i+1])
+	}
+	return b.String()
 }

@@ -2,6 +2,7 @@ package plugin_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -11,8 +12,14 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"io/fs"
+	"log"
 	"math/big"
 	"os"
+	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,6 +36,59 @@ func serveMode(mode string, args []string) {
 		plugin.Serve(folder)
 	case "good":
 		plugin.Serve(good)
+	case "host":
+		beHost(args[0])
+	case "slow-sign":
+		plugin.Serve(slowSign(args[0]))
+	case "grandchild":
+		cmd := exec.Command("/proc/self/exe", "plugin", "sleeping-grandchild", strconv.Itoa(os.Getppid()))
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Start(); err != nil {
+			panic(err)
+		}
+		plugin.Serve(good)
+	case "sleeping-grandchild":
+		time.Sleep(time.Hour)
+	case "floods":
+		go flood()
+		plugin.Serve(good)
+	case "panics":
+		plugin.Serve(func(context.Context, plugin.Settings) (plugin.Providers, error) {
+			return plugin.Providers{Trust: trustFunc(func(context.Context) (*sdk.TrustBundle, error) {
+				var b *sdk.TrustBundle
+				return b, fmt.Errorf("%v", b.Roots[0])
+			})}, nil
+		})
+	case "shows":
+		plugin.Serve(says(func() string {
+			var out []string
+			for _, e := range os.Environ() {
+				name, value, _ := strings.Cut(e, "=")
+				if strings.HasPrefix(name, "PLUGIN_") || strings.HasPrefix(name, "FEDERATION_") {
+					e = name
+				}
+				_ = value
+				out = append(out, e)
+			}
+			slices.Sort(out)
+			dir, _ := os.Getwd()
+			stdin, _ := os.Readlink("/proc/self/fd/0")
+			return strings.Join(append(out, "dir="+dir, "stdin="+stdin), " ")
+		}))
+	case "lists":
+		plugin.Serve(says(func() string {
+			var out []string
+			_ = fs.WalkDir(os.DirFS("."), ".", func(name string, d fs.DirEntry, err error) error {
+				if err == nil && !d.IsDir() {
+					b, _ := os.ReadFile(name)
+					out = append(out, name+"="+string(b))
+				}
+				return nil
+			})
+			return strings.Join(out, " ") + ";"
+		}))
+	case "blabs":
+		plugin.Serve(blab)
 	case "prints":
 		fmt.Println("hello from the plugin")
 		plugin.Serve(good)
@@ -143,4 +203,112 @@ func certificateLine() string {
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
 	der, _ := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	return base64.RawStdEncoding.EncodeToString(der)
+}
+
+// says is a plugin whose bundle is an error with what f returns.
+func says(f func() string) plugin.Configure {
+	return func(context.Context, plugin.Settings) (plugin.Providers, error) {
+		return plugin.Providers{Trust: trustFunc(func(context.Context) (*sdk.TrustBundle, error) {
+			return nil, fmt.Errorf("it sees: %s", f())
+		})}, nil
+	}
+}
+
+// slowSign is folder with keys that make a file when they are asked to sign, unless it exists, and then take
+// their time.
+func slowSign(marker string) plugin.Configure {
+	wait := func() {
+		f, err := os.OpenFile(marker, os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil {
+			f.Close()
+			time.Sleep(time.Minute)
+		}
+	}
+	return func(ctx context.Context, s plugin.Settings) (plugin.Providers, error) {
+		f := folderSource{s.Values["dir"]}
+		// The proofs of possession come first, and are not what the test is about.
+		if _, err := os.Stat(marker); err != nil {
+			_ = os.WriteFile(marker, nil, 0o600)
+		}
+		return plugin.Providers{
+			Identity: identityFunc(func(ctx context.Context) (*sdk.Identity, error) {
+				id, err := f.Identity(ctx)
+				if err != nil {
+					return nil, err
+				}
+				c := *id.Certificate
+				c.PrivateKey = slowSigner{c.PrivateKey.(crypto.Signer), wait}
+				return &sdk.Identity{Certificate: &c}, nil
+			}),
+			Key: keyFunc(func(ctx context.Context) (*sdk.KeySet, error) {
+				set, err := f.SigningKeys(ctx)
+				if err != nil {
+					return nil, err
+				}
+				return &sdk.KeySet{Active: slowKey{set.Active, wait}}, nil
+			}),
+		}, nil
+	}
+}
+
+type slowSigner struct {
+	crypto.Signer
+	wait func()
+}
+
+func (s slowSigner) Sign(r io.Reader, digest []byte, o crypto.SignerOpts) ([]byte, error) {
+	s.wait()
+	return s.Signer.Sign(r, digest, o)
+}
+
+type slowKey struct {
+	signer.Key
+	wait func()
+}
+
+func (k slowKey) Sign(ctx context.Context, m []byte) ([]byte, error) {
+	k.wait()
+	return k.Key.Sign(ctx, m)
+}
+
+// flood writes what has been seen to hurt a host, and much of it.
+func flood() {
+	stdout, stderr := os.Stdout, os.Stderr
+	lines := []string{
+		`{"@level":null}`, `{"@level":7,"@message":{}}`, `{"@message":["x"],"@timestamp":1}`, `{}`, `{"a":`, "null", "\x00\xff\xfe",
+		`{"@level":"info","@message":"hello","n":1,"o":{"p":[1,2]}}`, "panic: not really", strings.Repeat("y", 1<<20),
+		`{"@level":"debug","@message":"` + strings.Repeat("z", 1<<20) + `"}`,
+	}
+	for range 200 {
+		for _, l := range lines[:9] {
+			fmt.Fprintln(stderr, l)
+		}
+	}
+	for _, l := range lines[9:] {
+		fmt.Fprintln(stderr, l)
+	}
+	time.Sleep(200 * time.Millisecond) // after the handshake line
+	for range 20 {
+		fmt.Fprint(stdout, strings.Repeat("unbroken", 1<<17)) // the real standard output
+		fmt.Fprint(os.Stdout, strings.Repeat("redirected\n", 1<<10))
+	}
+	for range 2000 {
+		fmt.Fprintln(stderr, "more")
+	}
+}
+
+// blab tells its secrets to everybody.
+func blab(ctx context.Context, s plugin.Settings) (plugin.Providers, error) {
+	secret := string(s.Secrets["token"])
+	if s.Revision > 1 {
+		return plugin.Providers{}, fmt.Errorf("%w: no good: %s", fault.ErrConfig, secret)
+	}
+	return plugin.Providers{Trust: trustFunc(func(context.Context) (*sdk.TrustBundle, error) {
+		fmt.Println("printed", secret)
+		fmt.Fprintln(os.Stderr, "standard error", secret)
+		log.Println("[INFO] package log", secret)
+		plugin.Logger(ctx).Error("hclog "+secret, "key", secret, "quoted", string(s.Secrets["quoted"]), "list", []string{secret})
+		plugin.Logger(ctx).Warn("the end")
+		return nil, fmt.Errorf("the backend did not like %s", secret)
+	})}, nil
 }
