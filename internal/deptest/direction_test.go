@@ -34,6 +34,9 @@ var rules = map[string][]string{
 	"providers/vault":  {"providers/vault/...", "sdk", "signer", "internal/fault"},
 	"providers/stepca": {"providers/stepca/...", "sdk", "signer", "internal/fault"},
 
+	"providers/stepca/stepcaplugin": {"providers/stepca", "sdk", "sdk/plugin", "internal/fault"},
+	"providers/stepca/cmd":          {"providers/stepca/stepcaplugin", "sdk/plugin"},
+
 	"examples": {"..."},
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -97,8 +96,6 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
-
-func TestMain(m *testing.M) { os.Exit(m.Run()) }
 
 type x509Certificate = x509.Certificate
 

@@ -29,9 +29,10 @@ type keyFlow struct {
 
 	gate   chan struct{} // held while current runs; waiting for it honours the context
 	loaded bool
-	aside  error   // why the state file could not be used
-	keys   []dated // oldest first
-	served bool    // something has been returned
+	aside  error     // why the state file could not be used
+	keys   []dated   // oldest first
+	due    time.Time // when to certify another
+	served bool      // something has been returned
 }
 
 func (f *keyFlow) current(ctx context.Context) (*sdk.KeySet, error) {
@@ -53,7 +54,7 @@ func (f *keyFlow) current(ctx context.Context) (*sdk.KeySet, error) {
 	if active < 0 && len(f.keys) > 0 { // the one that waited must step in
 		f.keys[0].from, active, changed = now, 0, true
 	}
-	if active < 0 || active == len(f.keys)-1 && !now.Before(dueAt(f.keys[active].leaf())) {
+	if active < 0 || active == len(f.keys)-1 && !now.Before(f.due) {
 		if err := f.add(ctx, active); err != nil {
 			if active >= 0 && !f.served && ctx.Err() == nil {
 				f.served = true
@@ -134,8 +135,16 @@ func (f *keyFlow) add(ctx context.Context, active int) error {
 		// Where little of the old certificate is left, the lead is half of it.
 		from = from.Add(min(f.cfg.Lead, f.keys[active].leaf().NotAfter.Sub(from)/2))
 	}
-	f.keys = append(f.keys, dated{&held{key: key, chain: chain}, from})
+	f.hold(append(f.keys, dated{&held{key: key, chain: chain}, from}))
 	return nil
+}
+
+// hold takes keys; the youngest decides when another is due.
+func (f *keyFlow) hold(keys []dated) {
+	f.keys = keys
+	if len(keys) > 0 {
+		f.due = dueAt(keys[len(keys)-1].leaf())
+	}
 }
 
 // check holds a certificate against the CA's roots and against what a signing key may have.
@@ -175,7 +184,7 @@ func (f *keyFlow) set(active int, now time.Time) (*sdk.KeySet, error) {
 		return nil, err
 	}
 	out := &sdk.KeySet{Active: key}
-	next := dueAt(f.keys[active].leaf())
+	next := f.due
 	if active < len(f.keys)-1 {
 		next = f.keys[active+1].from // the next has been certified already
 	}
@@ -222,7 +231,7 @@ func (f *keyFlow) load(ctx context.Context) error {
 		f.c.setAside(f.path, err)
 		return nil
 	}
-	f.keys = keys
+	f.hold(keys)
 	return nil
 }
 
