@@ -66,7 +66,7 @@ func (s *Source[T]) plan(life Life, isNew bool) {
 	if due > 0 {
 		due = max(due, minRefresh)
 		st.overdue = false
-		st.staleAt = now.Add(due + min(interval, (rest-due)/2))
+		st.staleAt = now.Add(due + max(min(interval, (rest-due)/2), 0))
 		st.next = s.in(due)
 		return
 	}
