@@ -2,6 +2,7 @@ package sdk_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/alphaonedev/federation/sdk/quorum"
 	"github.com/alphaonedev/federation/sdk/sdktest"
 	"github.com/alphaonedev/federation/signer"
+	"github.com/alphaonedev/federation/transport"
 	"go.uber.org/goleak"
 )
 
@@ -23,6 +25,7 @@ func post(t *testing.T, from, to *node, body string) (*http.Response, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
+	ctx = transport.WithOperation(ctx, rand.Text())
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.url()+"/anything", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -102,16 +105,9 @@ func TestIdentityAndRootsRotateUnderTraffic(t *testing.T) {
 			}
 		}
 	}()
-	changed := func(n *node, role sdk.Role, generation uint64) {
-		t.Helper()
-		n.waitEvent(t, "changed", func(e sdk.Event) bool {
-			return e.Kind == sdk.EventChanged && e.Role == role && e.Generation == generation
-		})
-	}
-	old := m.ca
 	first := a.fed.Status().Fingerprint
 	a.identity.set(func(s *source) { s.cert = m.issue(t, "a").TLS })
-	changed(a, sdk.RoleIdentity, 2)
+	a.waitChange(t, sdk.RoleIdentity, 2)
 	if a.fed.Status().Fingerprint == first {
 		t.Error("the identity did not change")
 	}
@@ -119,20 +115,18 @@ func TestIdentityAndRootsRotateUnderTraffic(t *testing.T) {
 	m.ca = sdktest.NewCA(t, sdktest.CAOptions{Name: "new CA"})
 	for _, n := range m.nodes {
 		n.trust.set(func(s *source) { s.roots = append(s.roots[:1:1], m.ca.Certificate) })
-		changed(n, sdk.RoleTrust, 2)
+		n.waitChange(t, sdk.RoleTrust, 2)
 	}
 	for i, n := range m.nodes {
 		n.identity.set(func(s *source) { s.cert = m.issue(t, n.name).TLS })
-		changed(n, sdk.RoleIdentity, uint64(3-i))
+		n.waitChange(t, sdk.RoleIdentity, uint64(3-i))
 	}
 	if resp, err := post(t, b, a, "x"); err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("b to a under the new CA: %v", err)
 	}
 	for _, n := range m.nodes {
 		n.trust.set(func(s *source) { s.roots = s.roots[1:] })
-		n.waitEvent(t, "old root gone", func(e sdk.Event) bool {
-			return e.Role == sdk.RoleTrust && e.Kind == sdk.EventChanged && e.Generation == 3
-		})
+		n.waitChange(t, sdk.RoleTrust, 3)
 	}
 	close(stop)
 	<-done
@@ -141,7 +135,6 @@ func TestIdentityAndRootsRotateUnderTraffic(t *testing.T) {
 		t.Error(err)
 	default:
 	}
-	_ = old
 }
 
 func TestABundleWithoutAnyCurrentRootIsKeptOutUntilConfirmed(t *testing.T) {
@@ -191,7 +184,7 @@ func TestARemovalThatWouldLoseTheQuorumIsHeldAndARevocationIsNot(t *testing.T) {
 	}
 	crl := m.ca.CRL(t, sdktest.CRLOptions{Revoked: certs(b.identity.cert.Leaf)})
 	a.trust.set(func(s *source) { s.crls = append(s.crls, crl) })
-	a.waitEvent(t, "changed", func(e sdk.Event) bool { return e.Kind == sdk.EventChanged && e.Role == sdk.RoleTrust })
+	a.waitChange(t, sdk.RoleTrust, 2)
 	if _, err := post(t, a, b, "x"); err == nil {
 		t.Error("a revoked peer was reached")
 	}
@@ -255,9 +248,7 @@ func TestSigningKeysRotateWithoutARefusal(t *testing.T) {
 		key, _ := signer.KeyOf(sdktest.Ed25519(t))
 		before := a.fed.Status().SigningKey
 		a.key.set(func(s *source) { s.key = key })
-		a.waitEvent(t, "changed", func(e sdk.Event) bool {
-			return e.Kind == sdk.EventChanged && e.Role == sdk.RoleKey && e.Generation == uint64(i+2)
-		})
+		a.waitChange(t, sdk.RoleKey, uint64(i+2))
 		if after := a.fed.Status().SigningKey; after == before {
 			t.Fatal("the key did not change")
 		}
@@ -318,7 +309,7 @@ func TestPeerTrustVouchesForThatPeerAlone(t *testing.T) {
 	}
 	// b, issued by c's company, is not b.
 	b.identity.set(func(s *source) { s.cert = theirs.Issue(t, sdktest.Leaf{DNS: []string{"b.example"}}).TLS })
-	b.waitEvent(t, "changed", func(e sdk.Event) bool { return e.Kind == sdk.EventChanged && e.Role == sdk.RoleIdentity })
+	b.waitChange(t, sdk.RoleIdentity, 2)
 	if _, err := post(t, b, a, "x"); err == nil {
 		t.Error("another company's CA vouched for b, inbound")
 	}

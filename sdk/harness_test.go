@@ -60,6 +60,7 @@ func (s *source) Watch(ctx context.Context, changed func()) error {
 	s.mu.Lock()
 	s.watchers = append(s.watchers, changed)
 	s.mu.Unlock()
+	changed() // for what happened before
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -112,6 +113,14 @@ func (n *node) waitEvent(t *testing.T, what string, match func(sdk.Event) bool) 
 			t.Fatalf("%s: no event %s; got %v", n.name, what, n.events)
 		}
 	}
+}
+
+// waitChange waits until a generation of a role's material is in service.
+func (n *node) waitChange(t *testing.T, role sdk.Role, generation uint64) {
+	t.Helper()
+	n.waitEvent(t, "changed", func(e sdk.Event) bool {
+		return e.Kind == sdk.EventChanged && e.Role == role && e.Generation == generation
+	})
 }
 
 // A mesh is a number of nodes that are each other's peers.

@@ -48,7 +48,7 @@ func newHolds(f *Federation) *holds {
 
 // admit returns what may go into service of a bundle that a provider has returned: all of it, or the part that
 // needs no decision.
-func (h *holds) admit(s *scope, b *bundle) *bundle {
+func (h *holds) admit(ctx context.Context, s *scope, b *bundle) *bundle {
 	serving := s.serving.Load()
 	if serving == nil || !b.removes(serving) {
 		h.drop(s)
@@ -65,7 +65,7 @@ func (h *holds) admit(s *scope, b *bundle) *bundle {
 		h.hold(s, b, Held{Reason: fmt.Sprintf("the new bundle has none of the %d roots in service, which is more likely a fault than a decision", len(serving.roots))}, EventRefused)
 		return merge(serving, b, serving.roots)
 	}
-	if lost, left, need := h.f.wouldLose(s, serving, b); left < need {
+	if lost, left, need := h.f.wouldLose(ctx, s, serving, b); left < need {
 		h.hold(s, b, Held{
 			Deadline: time.Now().Add(h.f.cfg.HoldRemoval),
 			Lost:     lost,
@@ -208,21 +208,51 @@ func (h *holds) close() {
 	}
 }
 
-// wouldLose says which peers of a scope the change from serving to b would cut off, as far as their
-// certificates are known, and how many nodes would be left of how many that the quorum needs.
-func (f *Federation) wouldLose(s *scope, serving, b *bundle) (lost []string, left, need int) {
+// probeTimeout bounds the handshakes that find out whether a removal of roots would cut a peer off.
+const probeTimeout = 2 * time.Second
+
+// wouldLose says which peers of a scope the change from serving to b would cut off, and how many nodes would be
+// left of how many that the quorum needs. A peer is judged by the certificates that it showed last; if that
+// leaves too few, those that seem lost are asked for the ones they have now, since a connection that has been open
+// for long tells of the past.
+func (f *Federation) wouldLose(ctx context.Context, s *scope, serving, b *bundle) (lost []string, left, need int) {
 	st := f.state.Load()
 	if st == nil {
 		return nil, 1, 0
 	}
-	left = 1
-	for _, m := range st.members {
+	doubtful := cutOff(st.members, s, serving, b)
+	if need = st.policy.Writes; 1+len(st.members)-len(doubtful) < need {
+		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+		defer cancel()
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, checkParallel)
+		for _, m := range doubtful {
+			slots <- struct{}{}
+			wg.Go(func() {
+				defer func() { <-slots }()
+				if conn, err := f.transport.Dial(ctx, m.Name); err == nil {
+					m.sawChain(conn.ConnectionState().PeerCertificates)
+					conn.Close()
+				}
+			})
+		}
+		wg.Wait()
+		doubtful = cutOff(doubtful, s, serving, b)
+	}
+	for _, m := range doubtful {
+		lost = append(lost, m.Name)
+	}
+	return lost, 1 + len(st.members) - len(doubtful), need
+}
+
+// cutOff returns the members of a scope for whose last certificates serving vouches and b does not.
+func cutOff(members []*member, s *scope, serving, b *bundle) []*member {
+	var out []*member
+	for _, m := range members {
 		chain := m.seen.Load()
 		if m.scope == s && chain != nil && serving.vouches(*chain) && !b.vouches(*chain) {
-			lost = append(lost, m.Name)
-			continue
+			out = append(out, m)
 		}
-		left++
 	}
-	return lost, left, st.policy.Writes
+	return out
 }

@@ -33,7 +33,7 @@ func (f *Federation) startScope(ctx context.Context, name string, p TrustProvide
 			if err != nil {
 				return nil, err
 			}
-			return f.holds.admit(s, b), nil
+			return f.holds.admit(ctx, s, b), nil
 		},
 		Watch:    watchOf(p),
 		Equal:    sameBundle,

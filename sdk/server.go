@@ -31,7 +31,7 @@ func (f *Federation) Server(h http.Handler) *http.Server {
 		MaxHeaderBytes:    serverMaxHeader,
 		ErrorLog:          f.serverLog(),
 	}
-	srv.TLSConfig = f.transport.ServerTLS()
+	f.transport.ConfigureServer(srv)
 	return srv
 }
 

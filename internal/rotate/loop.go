@@ -184,10 +184,10 @@ func (s *Source[T]) judge(value T, err error, first bool) (changed bool, _ error
 	s.state.generation++
 	s.state.since = s.wall()
 	s.mu.Unlock()
-	s.succeeded(life, true)
 	if s.cfg.OnChange != nil && !first {
-		s.cfg.OnChange(old, value)
+		s.cfg.OnChange(old, value) // before Changed, which says that it is done
 	}
+	s.succeeded(life, true)
 	return true, nil
 }
 
