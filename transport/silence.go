@@ -103,8 +103,9 @@ func (r *race) run(a *attempt) outcome {
 		if a.body != nil {
 			_ = a.body.Close()
 		}
-		// The operation id makes two of the request one, so that a connection that died is reason enough.
-		return outcome{a: a, err: err, again: again || err.Kind == KindBroken}
+		// The operation id makes two of the request one, so that a connection that died, or was cut because of a
+		// certificate that a fresh one may no longer show, is reason enough.
+		return outcome{a: a, err: err, again: again || err.Kind == KindBroken || err.Kind == KindCut}
 	}
 	if !c.winner.CompareAndSwap(nil, a) {
 		_ = resp.Body.Close()

@@ -111,6 +111,11 @@ func (t *Transport) admitInbound(raw *rawConn, cs *tls.ConnectionState) (*entry,
 // are refused otherwise, because no change of trust could close them. It offers the application protocols given,
 // by default "h2" and "http/1.1".
 func (t *Transport) ServerTLS(protocols ...string) *tls.Config {
+	return t.serverTLS(func(net.Conn) *rawConn { return nil }, protocols)
+}
+
+// serverTLS is ServerTLS for servers of which adopt may know connections that Track does not.
+func (t *Transport) serverTLS(adopt func(net.Conn) *rawConn, protocols []string) *tls.Config {
 	if len(protocols) == 0 {
 		protocols = []string{"h2", "http/1.1"}
 	}
@@ -120,7 +125,9 @@ func (t *Transport) ServerTLS(protocols ...string) *tls.Config {
 	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		raw, ok := hello.Conn.(*rawConn)
 		if !ok || raw.t != t {
-			return nil, errUntracked
+			if raw = adopt(hello.Conn); raw == nil {
+				return nil, errUntracked
+			}
 		}
 		g := t.current.Load()
 		if g == nil || g.server == nil {
