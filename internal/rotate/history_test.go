@@ -72,7 +72,7 @@ func history(t *testing.T, seed uint64) {
 			m.name = "bad " + m.name
 			return m, nil
 		case 6:
-			m.life.Expires = time.Now().Add(b.now().Sub(time.Now()) - life)
+			m.life.Expires = b.now().Add(-life)
 			m.name = "old"
 			return m, nil
 		case 7:
