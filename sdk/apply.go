@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -14,48 +13,32 @@ import (
 	"github.com/alphaonedev/federation/transport"
 )
 
-// apply hands what is in service to the transport, after a change that can wait for connections of an earlier
-// change to be warmed. A failure keeps what the transport had, and is an event.
-func (f *Federation) apply() {
-	if err := f.update(false); err != nil {
-		f.events.emit(Event{Kind: EventRefused, Detail: "the connections keep the material that they had", Err: err})
+// apply hands what is in service to the transport. A failure keeps what the transport had, and is an event.
+func (f *Federation) apply(role Role) {
+	if err := f.update(); err != nil && !f.isClosed() {
+		f.events.emit(Event{Kind: EventRefused, Role: role, Detail: "the connections keep the material that they had", Err: err})
 	}
 }
 
-// applyTrust is apply for a change of trust, at once if trust is withdrawn.
-func (f *Federation) applyTrust(old, b *bundle) {
-	if err := f.update(old != nil && b.withdraws(old)); err != nil {
-		f.events.emit(Event{Kind: EventRefused, Role: RoleTrust, Detail: "the connections keep the material that they had", Err: err})
-	}
-}
-
-// update builds the transport's material from what is in service. An urgent change cuts the warming of an
-// earlier one short: that one then serves with the connections that it has.
-func (f *Federation) update(urgent bool) error {
-	if urgent {
-		if cancel := f.warming.Load(); cancel != nil {
-			(*cancel)()
-		}
-	}
-	f.applyMu.Lock()
-	defer f.applyMu.Unlock()
-	state := f.state.Load()
-	if state == nil || f.isClosed() {
+// update gives the transport the material that is in service. It returns when trust and peers are in force and
+// an identity that is new serves.
+func (f *Federation) update() error {
+	if f.state.Load() == nil || f.isClosed() {
 		return nil // Build applies what is in service by then; after Close there is nothing to apply to
 	}
+	return f.transport.UpdateFrom(f.ctx, f.material)
+}
+
+func (f *Federation) material() transport.Material {
 	m := transport.Material{
 		Trust:      f.global.serving.Load().trust,
-		Peers:      state.transportPeers(f.global),
+		Peers:      f.state.Load().transportPeers(f.global),
 		Distrusted: f.distrustedDigests(),
 	}
 	if i := f.serving.Load(); i != nil {
 		m.Identity = i.cert
 	}
-	ctx, cancel := context.WithCancel(f.ctx)
-	defer cancel()
-	f.warming.Store(&cancel)
-	defer f.warming.Store(nil)
-	return f.transport.Update(ctx, m)
+	return m
 }
 
 // A distrusted is something that Distrust took out of service.
@@ -91,7 +74,7 @@ func (f *Federation) Distrust(fingerprints ...string) error {
 		}
 	}
 	f.distrustMu.Unlock()
-	if err := f.update(true); err != nil {
+	if err := f.update(); err != nil {
 		return fmt.Errorf("sdk: distrust: %w", err)
 	}
 	for _, d := range add {

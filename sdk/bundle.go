@@ -96,11 +96,6 @@ func newBundle(tb *TrustBundle, now time.Time) (*bundle, error) {
 
 func sameBundle(a, b *bundle) bool { return a.digest == b.digest }
 
-// withdraws reports whether b trusts less than old: a root is gone, or a revocation list is another.
-func (b *bundle) withdraws(old *bundle) bool {
-	return b.removes(old) || !slices.EqualFunc(b.crls, old.crls, func(x, y *x509.RevocationList) bool { return bytes.Equal(x.Raw, y.Raw) })
-}
-
 // disjoint reports whether no root of old is left in b.
 func (b *bundle) disjoint(old *bundle) bool {
 	return !slices.ContainsFunc(old.roots, b.has)

@@ -48,8 +48,6 @@ type Federation struct {
 	state   atomic.Pointer[roster]
 	peersMu sync.Mutex // serialises SetPeers
 
-	applyMu    sync.Mutex // serialises changes of the transport's material
-	warming    atomic.Pointer[context.CancelFunc]
 	distrustMu sync.Mutex
 	distrusted []distrusted
 
@@ -91,7 +89,7 @@ func newFederation(ctx context.Context, cfg Builder, policy quorum.Policy, peers
 	}
 	f.delivery = newDelivery(cfg.Outbox, f, cfg.Push, f.sender(), f.events.emit)
 	f.client = &http.Client{Transport: roundTripper{f}, CheckRedirect: sameOrigin}
-	if err := f.update(true); err != nil {
+	if err := f.update(); err != nil {
 		return nil, fmt.Errorf("sdk: %w", err)
 	}
 	if err := f.delivery.resume(ctx, f.state.Load().refs()); err != nil {
@@ -146,7 +144,7 @@ func (f *Federation) startIdentity(ctx context.Context) error {
 		Watch:    watchOf(f.cfg.Identity),
 		Equal:    sameIdentity,
 		Life:     func(i *identity) rotate.Life { return i.life },
-		OnChange: func(_, i *identity) { f.serving.Store(i); f.apply() },
+		OnChange: func(_, i *identity) { f.serving.Store(i); f.apply(RoleIdentity) },
 		OnEvent:  func(e rotate.Event) { f.events.emit(materialEvent(e, "")) },
 	})
 	if err != nil {
@@ -240,7 +238,7 @@ func (f *Federation) SetPeers(ctx context.Context, peers []Peer) error {
 		return fmt.Errorf("sdk: set peers: %w", err)
 	}
 	f.state.Store(after)
-	if err := f.update(true); err != nil {
+	if err := f.update(); err != nil {
 		f.state.Store(before)
 		_ = f.directory.SetPeers(before.directoryPeers()) // it was accepted before
 		undo()

@@ -38,7 +38,7 @@ func (f *Federation) startScope(ctx context.Context, name string, p TrustProvide
 		Watch:    watchOf(p),
 		Equal:    sameBundle,
 		Life:     func(b *bundle) rotate.Life { return b.life },
-		OnChange: func(old, b *bundle) { s.serving.Store(b); f.applyTrust(old, b) },
+		OnChange: func(_, b *bundle) { s.serving.Store(b); f.apply(RoleTrust) },
 		OnEvent:  func(e rotate.Event) { f.events.emit(materialEvent(e, name)) },
 	}
 	source, err := rotate.Start(ctx, cfg)

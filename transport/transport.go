@@ -125,10 +125,16 @@ func (t *Transport) goFunc(f func()) bool {
 // An error wraps ErrMaterial, ErrExpired or ErrConfig and names what it found; the material before stays in force,
 // all of it. Concurrent calls take effect in the order in which they began.
 func (t *Transport) Update(ctx context.Context, m Material) error {
+	return t.UpdateFrom(ctx, func() Material { return m })
+}
+
+// UpdateFrom is Update with material that is read when its turn comes, so that of concurrent calls none puts back
+// what another has replaced. read must be quick and must not call t.
+func (t *Transport) UpdateFrom(ctx context.Context, read func() Material) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("transport: update: %w", err)
 	}
-	g, err := t.apply(&m)
+	g, err := t.apply(read)
 	if err != nil {
 		return fmt.Errorf("transport: update: %w", err)
 	}
@@ -143,15 +149,17 @@ func (t *Transport) Update(ctx context.Context, m Material) error {
 	return nil
 }
 
-// apply puts the snapshot of m in force and returns the generation that has to follow, if the identity changed.
-func (t *Transport) apply(m *Material) (*generation, error) {
+// apply puts the snapshot of what read returns in force, and returns the generation that has to follow if the
+// identity changed.
+func (t *Transport) apply(read func() Material) (*generation, error) {
 	t.update.Lock()
 	defer t.update.Unlock()
 	if t.isClosed() {
 		return nil, ErrClosed
 	}
+	m := read()
 	old := t.snap.Load()
-	s, ignored, errs := compileSnapshot(m, old, &t.opts)
+	s, ignored, errs := compileSnapshot(&m, old, &t.opts)
 	target := t.target()
 	same := target != nil && sameIdentity(target.identity.Load(), m.Identity)
 	if !same && m.Identity != nil {
