@@ -93,7 +93,7 @@ func canonicalAuthority(host, scheme string) (string, bool) {
 	if colon >= 0 {
 		name, port = host[:colon], host[colon+1:]
 	}
-	if name == "" || host[0] == '[' && closing != len(name)-1 || !validPort(port) {
+	if name == "" || host[0] == '[' && (closing != len(name)-1 || closing < 3) || !validPort(port) {
 		return "", false
 	}
 	if port == "" || scheme == "https" && port == "443" || scheme == "http" && port == "80" {

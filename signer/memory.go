@@ -212,7 +212,7 @@ func (v *Verifier) verifyMemory(req *http.Request, from *From) (*Verified, *Refu
 	signed := memoryBytes(body, m.nonceText)
 	var key ed25519.PublicKey
 	for _, k := range keys[:min(len(keys), maxMemoryKeys)] {
-		if len(k) == ed25519.PublicKeySize && ed25519.Verify(k, signed, m.sig[:]) {
+		if holds(k, signed, m.sig[:]) {
 			key = k
 			break
 		}

@@ -76,6 +76,13 @@ func nearP(low byte) (y [32]byte) {
 	return y
 }
 
+// holds is the one place where a signature is judged. Go's Verify wants S reduced and compares R with its
+// canonical encoding (RFC 8032 section 5.1.7, without the cofactor), so a signature has one form.
+func holds(pub ed25519.PublicKey, message, sig []byte) bool {
+	return len(pub) == ed25519.PublicKeySize && len(sig) == ed25519.SignatureSize && !smallOrder(pub) &&
+		ed25519.Verify(pub, message, sig)
+}
+
 func smallOrder(pub ed25519.PublicKey) bool {
 	y := [32]byte(pub)
 	y[31] &= 0x7f
