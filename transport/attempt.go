@@ -24,7 +24,7 @@ type attempt struct {
 	cn     atomic.Pointer[conn]
 	start  atomic.Int64 // clock() when it was given to the connection; 0: not yet
 	spent  atomic.Bool
-	wroteH atomic.Bool // HTTP/2: the head was written
+	wroteH atomic.Bool // HTTP/2: the head may have been written
 	ended  atomic.Bool
 	held   bool // the answer was read to its end
 }
@@ -94,7 +94,7 @@ func (a *attempt) exchange(req *http.Request) (*http.Response, error) {
 	}
 	if cn.h2 {
 		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-			WroteHeaders: func() { a.wroteH.Store(true) },
+			WroteHeaderField: func(string, []string) { a.wroteH.Store(true) }, // before it is on the wire
 		}))
 	}
 	before := cn.wrote()
@@ -107,7 +107,8 @@ func (a *attempt) exchange(req *http.Request) (*http.Response, error) {
 	}
 	written := cn.wrote() != before
 	if cn.h2 {
-		written = a.wroteH.Load() && !unprocessed(err)
+		// A canceled exchange may still be writing.
+		written = (a.wroteH.Load() || a.ctx.Err() != nil) && !unprocessed(err)
 	} else if cn.cc.Available() == 0 {
 		cn.close()
 	}

@@ -1,0 +1,654 @@
+package transport_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alphaonedev/federation/sdk/sdktest"
+	"github.com/alphaonedev/federation/transport"
+)
+
+// A rude server reads a whole HTTP/1.1 request, counts it, and then does what answer says with the connection.
+type rude struct {
+	*node
+	requests atomic.Int64
+}
+
+func newRude(t *testing.T, ca *sdktest.CA, client *node, answer func(n int64, c net.Conn)) *rude {
+	t.Helper()
+	r := &rude{node: &node{name: "rude"}}
+	r.tr, r.events = newTransport(t, transport.Options{})
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = inner.Addr().String()
+	l := r.tr.Listener(countingListener{inner, &r.conns}, "http/1.1")
+	var wg sync.WaitGroup
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				defer c.Close()
+				br := bufio.NewReader(c)
+				for {
+					req, err := http.ReadRequest(br)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, req.Body)
+					answer(r.requests.Add(1), c)
+				}
+			}()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		_ = r.tr.Close()
+		wg.Wait()
+	})
+	update(t, r.tr, transport.Material{Identity: r.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{client.peer()}})
+	return r
+}
+
+const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+func TestOneAttemptIsOneAttempt(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	for _, tc := range []struct {
+		name   string
+		method string
+		body   string
+		header string
+		op     string
+		reused bool // the connection carried a request before
+		want   int64
+	}{
+		{name: "POST", method: "POST", body: "x", want: 1},
+		{name: "POST on a reused connection", method: "POST", body: "x", reused: true, want: 1},
+		{name: "GET on a reused connection", method: "GET", reused: true, want: 1},
+		{name: "POST with an idempotency key", method: "POST", body: "x", header: "Idempotency-Key", reused: true, want: 1},
+		{name: "POST with an operation id", method: "POST", body: "x", op: "op-1", want: 3},
+		{name: "GET with an operation id", method: "GET", op: "op-1", reused: true, want: 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var prepared sync.Map
+			var n atomic.Int64
+			a := newNode(t, "a", transport.Options{Prepare: func(req *http.Request, p transport.Peer, attempt int) error {
+				prepared.Store(attempt, p.Name)
+				n.Add(1)
+				return nil
+			}}, nil)
+			var dying atomic.Bool
+			b := newRude(t, ca, a, func(_ int64, c net.Conn) {
+				if dying.Load() {
+					_ = c.Close()
+					return
+				}
+				_, _ = io.WriteString(c, okAnswer)
+			})
+			update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
+			do := func() error {
+				ctx, cancel := context.WithTimeout(transport.WithOperation(t.Context(), tc.op), patient)
+				defer cancel()
+				var body io.Reader
+				if tc.body != "" {
+					body = strings.NewReader(tc.body)
+				}
+				req := request(t, ctx, tc.method, b.node, body)
+				if tc.header != "" {
+					req.Header.Set(tc.header, "x")
+				}
+				resp, err := a.tr.RoundTrip(req)
+				if err == nil {
+					_, err = io.Copy(io.Discard, resp.Body)
+					resp.Body.Close()
+				}
+				return err
+			}
+			if tc.reused {
+				if err := do(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			dying.Store(true)
+			b.requests.Store(0)
+			n.Store(0)
+			err := do()
+			wantKind(t, err, transport.KindBroken)
+			var te *transport.Error
+			if !errors.As(err, &te) || !te.Written || te.Peer != "rude" || int64(te.Attempts) != tc.want {
+				t.Errorf("error %+v, want written, of peer rude, after %d attempts", te, tc.want)
+			}
+			if got := b.requests.Load(); got != tc.want {
+				t.Errorf("the server saw %d requests, want %d", got, tc.want)
+			}
+			if n.Load() != tc.want {
+				t.Errorf("%d prepared, want %d", n.Load(), tc.want)
+			}
+			if name, _ := prepared.Load(int(tc.want)); name != "rude" {
+				t.Errorf("attempt %d was not prepared for its peer", tc.want)
+			}
+		})
+	}
+}
+
+func TestAnOperationOutlivesItsConnection(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	half := "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no"
+	for name, first := range map[string]string{"no answer": "", "half a head": "HTTP/1.1 20", "half a body": half} {
+		b := newRude(t, ca, a, func(n int64, c net.Conn) {
+			if n == 1 {
+				_, _ = io.WriteString(c, first)
+				_ = c.Close()
+				return
+			}
+			_, _ = io.WriteString(c, okAnswer)
+		})
+		update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
+		resp, err := a.tr.RoundTrip(request(t, transport.WithOperation(t.Context(), "op"), "POST", b.node, strings.NewReader("x")))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(got) != "ok" || err != nil {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+		if st := peerStats(t, a.tr, "rude"); st.Resent != 1 || st.InFlight != [2]int{} {
+			t.Errorf("%s: stats %+v, want one resent and none in flight", name, st)
+		}
+	}
+}
+
+// A connection that died unnoticed while idle fails no request, with or without an operation id, as long as
+// nothing was written to it.
+func TestARequestThatWasNeverWrittenGoesElsewhere(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newRude(t, ca, a, func(_ int64, c net.Conn) {
+		_, _ = io.WriteString(c, okAnswer)
+		_ = c.Close() // at once, though the client was not told
+	})
+	update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
+	unsent := 0
+	for i := range 200 {
+		resp, err := a.tr.RoundTrip(request(t, t.Context(), "POST", b.node, strings.NewReader("x")))
+		if err != nil {
+			// It may still have been written just before the end was seen; then, and only then, it must fail.
+			if transport.Unsent(err) {
+				t.Fatalf("request %d failed though it was never written: %v", i, err)
+			}
+			unsent++
+			continue
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		resp.Body.Close()
+	}
+	t.Logf("%d of 200 were written to a dying connection", unsent)
+}
+
+func TestPrepareSeesEachAttemptAndChangesNothingOfTheCallers(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	var sent []string
+	a := newNode(t, "a", transport.Options{Prepare: func(req *http.Request, p transport.Peer, attempt int) error {
+		body, err := req.GetBody()
+		if err != nil {
+			return err
+		}
+		b, _ := io.ReadAll(body)
+		req.Header.Set("X-Sig", fmt.Sprintf("%s-%d-%s", p.Name, attempt, b))
+		sent = append(sent, req.Header.Get("X-Sig"))
+		return nil
+	}}, nil)
+	b := newNode(t, "b", transport.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("X-Sig"))
+	}))
+	join(t, ca, a, b)
+	req := request(t, t.Context(), "POST", b, strings.NewReader("body"))
+	resp, err := a.tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if string(got) != "b-1-body" || len(sent) != 1 {
+		t.Errorf("got %q after %d calls", got, len(sent))
+	}
+	if len(req.Header) != 0 || resp.Request != req {
+		t.Errorf("the caller's request was changed: %v", req.Header)
+	}
+}
+
+func TestAFailingPrepareFailsTheRequestUnwritten(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	no := errors.New("no key")
+	fail := true
+	a := newNode(t, "a", transport.Options{Prepare: func(*http.Request, transport.Peer, int) error {
+		if fail {
+			return no
+		}
+		return nil
+	}}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	_, _, err := send(t.Context(), a, b, "x")
+	wantKind(t, err, transport.KindPrepare)
+	if !errors.Is(err, no) || !transport.Unsent(err) || b.hits.Load() != 0 {
+		t.Errorf("%v, %d requests served", err, b.hits.Load())
+	}
+	fail = false
+	mustSend(t, a, b, "x")
+	if n := peerStats(t, a.tr, "b").Handshakes; n != 1 {
+		t.Errorf("%d handshakes: the connection was thrown away", n)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestAWrapperStandsAroundEachAttemptAndCannotRepeatIt(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	var order []string
+	twice := false
+	a := newNode(t, "a", transport.Options{
+		Wrap: func(next http.RoundTripper) http.RoundTripper {
+			return roundTripper(func(r *http.Request) (*http.Response, error) {
+				order = append(order, "wrap")
+				r.Header.Set("X-Trace", "1")
+				resp, err := next.RoundTrip(r)
+				if twice {
+					if err == nil {
+						resp.Body.Close()
+					}
+					return next.RoundTrip(r)
+				}
+				return resp, err
+			})
+		},
+		Prepare: func(r *http.Request, _ transport.Peer, _ int) error {
+			order = append(order, "prepare "+r.Header.Get("X-Trace"))
+			return nil
+		},
+	}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	mustSend(t, a, b, "x")
+	if got := strings.Join(order, ", "); got != "wrap, prepare 1" {
+		t.Errorf("order %q", got)
+	}
+	twice = true
+	if _, _, err := send(t.Context(), a, b, ""); err == nil {
+		t.Error("a wrapper sent one attempt twice")
+	}
+	if n := b.hits.Load(); n != 2 {
+		t.Errorf("the server saw %d requests, want 2", n)
+	}
+	eventually(t, "nothing in flight", func() bool { return peerStats(t, a.tr, "b").InFlight == [2]int{} })
+}
+
+type closeCounter struct {
+	io.Reader
+	closed *atomic.Int64
+}
+
+func (c closeCounter) Close() error { c.closed.Add(1); return nil }
+
+func TestTheBodyIsClosedInEveryCase(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	down := &node{name: "down", addr: gone.Addr().String()}
+	update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{b.peer(), down.peer()}})
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tc := range []struct {
+		name string
+		ctx  context.Context
+		to   *node
+		kind transport.Kind
+		bad  bool
+	}{
+		{name: "success", ctx: t.Context(), to: b},
+		{name: "success with an operation id", ctx: transport.WithOperation(t.Context(), "op"), to: b},
+		{name: "canceled", ctx: canceled, to: b, kind: transport.KindCanceled},
+		{name: "unreachable", ctx: t.Context(), to: down, kind: transport.KindUnreachable},
+		{name: "unreachable with an operation id", ctx: transport.WithOperation(t.Context(), "op"), to: down, kind: transport.KindUnreachable},
+		{name: "no peer", ctx: t.Context(), to: &node{addr: "127.0.0.1:1"}, kind: transport.KindNotPeer},
+		{name: "invalid header", ctx: t.Context(), to: b, bad: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var closed atomic.Int64
+			req := request(t, tc.ctx, "POST", tc.to, nil)
+			open := func() (io.ReadCloser, error) { return closeCounter{strings.NewReader("hello"), &closed}, nil }
+			req.Body, _ = open()
+			req.GetBody, req.ContentLength = open, 5
+			if tc.bad {
+				req.Header["Bad Header"] = []string{"x"}
+			}
+			resp, err := a.tr.RoundTrip(req)
+			switch {
+			case err == nil:
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if tc.kind != 0 || tc.bad {
+					t.Error("no error")
+				}
+			case tc.kind != 0:
+				wantKind(t, err, tc.kind)
+				fallthrough
+			default:
+				if !transport.Unsent(err) {
+					t.Errorf("%v counts as written", err)
+				}
+			}
+			eventually(t, "body closed", func() bool { return closed.Load() >= 1 })
+			if n := closed.Load(); n != 1 {
+				t.Errorf("closed %d times", n)
+			}
+		})
+	}
+	mustSend(t, a, b, "x")
+	if n := peerStats(t, a.tr, "b").InFlight; n != [2]int{} {
+		t.Errorf("in flight %v", n)
+	}
+}
+
+func TestContextsEndRequests(t *testing.T) {
+	protocols(t, func(t *testing.T, p transport.Protocol) {
+		ca := sdktest.NewCA(t)
+		a := newNode(t, "a", transport.Options{Protocol: p, MaxConns: 1}, nil)
+		arrived := make(chan struct{}, 10)
+		b := newNode(t, "b", transport.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			arrived <- struct{}{}
+			<-r.Context().Done()
+		}))
+		join(t, ca, a, b)
+		ctx, cancel := context.WithCancel(t.Context())
+		first := make(chan error, 1)
+		go func() {
+			_, _, err := send(ctx, a, b, "")
+			first <- err
+		}()
+		<-arrived
+		if p == transport.HTTP1 { // the only connection is taken
+			short, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer stop()
+			_, _, err := send(short, a, b, "")
+			wantKind(t, err, transport.KindTimeout)
+			if !transport.Unsent(err) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("waiting for a connection ended with %v", err)
+			}
+		}
+		cancel()
+		err := <-first
+		wantKind(t, err, transport.KindCanceled)
+		if transport.Unsent(err) || !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestLanesNeverShareAConnection(t *testing.T) {
+	protocols(t, func(t *testing.T, p transport.Protocol) {
+		ca := sdktest.NewCA(t)
+		a := newNode(t, "a", transport.Options{Protocol: p}, nil)
+		b := newNode(t, "b", transport.Options{}, nil)
+		join(t, ca, a, b)
+		for range 3 {
+			mustSend(t, a, b, "x")
+			if _, _, err := send(transport.WithLane(t.Context(), transport.Bulk), a, b, "x"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if st := peerStats(t, a.tr, "b"); st.Open != [2]int{1, 1} || st.Reused != 4 {
+			t.Errorf("open %v, reused %d", st.Open, st.Reused)
+		}
+	})
+}
+
+func TestOnlyPeersAreSpokenTo(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	var elsewhere atomic.Int64
+	other := newNode(t, "other", transport.Options{}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
+	b := newNode(t, "b", transport.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://"+other.addr+"/steal", http.StatusTemporaryRedirect)
+	}))
+	join(t, ca, a, b)
+	client := &http.Client{Transport: a.tr}
+	_, err := client.Post("https://"+b.addr+"/x", "text/plain", strings.NewReader("secret"))
+	wantKind(t, err, transport.KindNotPeer)
+	var ue *url.Error
+	if !errors.As(err, &ue) || !errors.Is(err, transport.ErrPermission) || elsewhere.Load() != 0 {
+		t.Errorf("%v, %d requests elsewhere", err, elsewhere.Load())
+	}
+	for _, u := range []string{"http://" + b.addr, "https://example.com/", "https://127.0.0.1:1/"} {
+		_, err := client.Get(u)
+		wantKind(t, err, transport.KindNotPeer)
+	}
+	if n := a.tr.Stats().NotPeer; n != 4 {
+		t.Errorf("%d counted, want 4", n)
+	}
+}
+
+func TestShutdownDrains(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	release := make(chan struct{})
+	b := newNode(t, "b", transport.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-release
+		_, _ = io.WriteString(w, "end")
+	}))
+	join(t, ca, a, b)
+	resp, err := a.tr.RoundTrip(request(t, t.Context(), "GET", b, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- a.tr.Shutdown(context.Background()) }()
+	eventually(t, "new requests refused", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		_, _, err := send(ctx, a, b, "")
+		return transport.KindOf(err) == transport.KindClosed && errors.Is(err, transport.ErrClosed)
+	})
+	select {
+	case err := <-done:
+		t.Fatalf("Shutdown did not wait: %v", err)
+	default:
+	}
+	close(release)
+	if got, err := io.ReadAll(resp.Body); err != nil || string(got) != "end" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	resp.Body.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := a.tr.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := a.tr.Update(t.Context(), transport.Material{}); !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("Update after Close: %v", err)
+	}
+}
+
+func TestShutdownIsBoundedAndCloseEndsEverything(t *testing.T) {
+	protocols(t, func(t *testing.T, p transport.Protocol) {
+		ca := sdktest.NewCA(t)
+		a := newNode(t, "a", transport.Options{Protocol: p}, nil)
+		b := newNode(t, "b", transport.Options{}, http.HandlerFunc(hanging))
+		join(t, ca, a, b)
+		resp, err := a.tr.RoundTrip(request(t, t.Context(), "GET", b, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if err := a.tr.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		_, err = io.ReadAll(resp.Body)
+		wantKind(t, err, transport.KindClosed)
+		_, _, err = send(t.Context(), a, b, "")
+		wantKind(t, err, transport.KindClosed)
+	})
+}
+
+func TestAnEgressProxyIsAskedForATunnel(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	var auth, target atomic.Value
+	var refuse atomic.Bool
+	pl, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &http.Server{ErrorLog: silentLog, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		auth.Store(r.Header.Get("Proxy-Authorization"))
+		target.Store(r.Host)
+		if r.Method != http.MethodConnect || refuse.Load() {
+			http.Error(w, "no", http.StatusForbidden)
+			return
+		}
+		up, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 Connection established\r\n\r\n")
+		go func() { _, _ = io.Copy(up, c); up.Close() }()
+		go func() { _, _ = io.Copy(c, up); c.Close() }()
+	})}
+	go func() { _ = proxy.Serve(pl) }()
+	defer proxy.Close()
+	u := &url.URL{Scheme: "http", Host: pl.Addr().String(), User: url.UserPassword("me", "secret")}
+	a := newNode(t, "a", transport.Options{Proxy: func(p transport.Peer) (*url.URL, error) {
+		if p.Name != "b" {
+			t.Errorf("asked for %q", p.Name)
+		}
+		return u, nil
+	}}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	mustSend(t, a, b, "x")
+	if auth.Load() != "Basic bWU6c2VjcmV0" || target.Load() != b.addr {
+		t.Errorf("authorization %q, target %q", auth.Load(), target.Load())
+	}
+	refuse.Store(true)
+	_, err = a.tr.Dial(t.Context(), "b")
+	wantKind(t, err, transport.KindUnreachable)
+	if strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "403") {
+		t.Errorf("error %q must say why and hide the password", err)
+	}
+}
+
+func TestPlaintextPeersNeedPermission(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "plain") })}
+	go func() { _ = srv.Serve(l) }()
+	defer srv.Close()
+	m := transport.Material{Peers: []transport.Peer{{Name: "p", URL: "http://" + l.Addr().String()}}}
+	strict, _ := newTransport(t, transport.Options{})
+	if err := strict.Update(t.Context(), m); !errors.Is(err, transport.ErrConfig) || !strings.Contains(err.Error(), "AllowPlaintext") {
+		t.Errorf("%v", err)
+	}
+	tr, _ := newTransport(t, transport.Options{AllowPlaintext: true})
+	update(t, tr, m)
+	resp, err := tr.RoundTrip(mustRequest(t, "http://"+l.Addr().String()+"/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if string(got) != "plain" || resp.TLS != nil {
+		t.Errorf("got %q", got)
+	}
+}
+
+func mustRequest(t testing.TB, u string) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
+}
+
+func TestWithoutMaterialNothingIsSentOrServed(t *testing.T) {
+	tr, _ := newTransport(t, transport.Options{})
+	_, err := tr.RoundTrip(mustRequest(t, "https://b.example/"))
+	wantKind(t, err, transport.KindUnreachable)
+	if err := tr.Warm(t.Context()); !errors.Is(err, transport.ErrUnavailable) {
+		t.Errorf("Warm: %v", err)
+	}
+	if _, err := tr.Identify(&tls.ConnectionState{}); err == nil {
+		t.Error("identified a peer")
+	}
+	if _, err := tr.ClientTLS("b"); err == nil {
+		t.Error("a configuration for an unknown peer")
+	}
+	if err := tr.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWarmDialsEachPeerOnceAndReportsTheRest(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	c := newNode(t, "c", transport.Options{}, nil)
+	join(t, ca, a, b, c)
+	_ = c.srv.Close()
+	for range 2 {
+		err := a.tr.Warm(t.Context())
+		var te *transport.Error
+		if !errors.As(err, &te) || te.Peer != "c" || te.Kind != transport.KindUnreachable {
+			t.Fatalf("Warm: %v", err)
+		}
+	}
+	mustSend(t, a, b, "x")
+	if st := peerStats(t, a.tr, "b"); st.Handshakes != 1 || st.Warmed != 1 || st.Warm != 1 || st.Cold != 0 {
+		t.Errorf("stats %+v, want one warmed connection, used warm", st)
+	}
+}
+
+var _ = bytes.NewReader
