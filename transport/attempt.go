@@ -166,6 +166,9 @@ func (a *attempt) end() {
 	if a.cancel != nil {
 		a.cancel()
 	}
+	if cn := a.cn.Load(); cn != nil && cn.h2 {
+		cn.pool.finished(cn)
+	}
 	a.gen.leave()
 	if a.call.winner.Load() == a {
 		a.call.done()

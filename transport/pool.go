@@ -154,10 +154,6 @@ func (p *pool) changed(c *conn) {
 		return
 	}
 	if c.h2 {
-		if n := c.cc.InFlight(); n < c.active {
-			p.busy -= c.active - n
-			c.active = n
-		}
 		p.putLocked(c)
 		return
 	}
@@ -166,6 +162,18 @@ func (p *pool) changed(c *conn) {
 		c.active = 0
 		p.putLocked(c)
 	}
+}
+
+// finished ends an exchange on an HTTP/2 connection. The connection's own count may stay up until the peer has
+// acknowledged a reset, which a silent one never does.
+func (p *pool) finished(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.active > 0 {
+		c.active--
+		p.busy--
+	}
+	p.putLocked(c)
 }
 
 // putLocked gives a connection with a free slot to who waits, or keeps it.

@@ -1,0 +1,151 @@
+package transport_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/alphaonedev/federation/sdk/sdktest"
+	"github.com/alphaonedev/federation/transport"
+)
+
+func tlsClient(c net.Conn, cfg *tls.Config) *tls.Conn { return tls.Client(c, cfg) }
+
+func errorsIs(err, target error) bool { return errors.Is(err, target) }
+
+// ServerTLS with Track serves what does TLS itself, and without Track nothing, since nothing could cut it.
+func TestServerTLSNeedsTrack(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	for _, track := range []bool{true, false} {
+		inner, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := net.Listener(inner)
+		if track {
+			l = b.tr.Track(l)
+		}
+		l = tls.NewListener(l, b.tr.ServerTLS("raw/1"))
+		done := make(chan error, 1)
+		go func() {
+			c, err := l.Accept()
+			if err == nil {
+				_, err = io.Copy(c, c)
+				c.Close()
+			}
+			done <- err
+		}()
+		p := b.peer()
+		p.URL = "https://" + inner.Addr().String()
+		update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{p}})
+		c, err := a.tr.Dial(t.Context(), "b", "raw/1")
+		if !track {
+			if err == nil {
+				t.Error("an untracked connection was accepted")
+				c.Close()
+			}
+			<-done
+			l.Close()
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := c.ConnectionState().NegotiatedProtocol; p != "raw/1" {
+			t.Errorf("protocol %q", p)
+		}
+		_, _ = io.WriteString(c, "hi")
+		if _, err := io.ReadFull(c, make([]byte, 2)); err != nil {
+			t.Error(err)
+		}
+		update(t, b.tr, transport.Material{Identity: b.issue(t, ca), Trust: trust(ca)}) // a is no peer any more
+		if err := <-done; err == nil {
+			t.Error("the server's connection ended well, want it cut")
+		}
+		_ = c.SetReadDeadline(time.Now().Add(patient))
+		if _, err := c.Read(make([]byte, 1)); err == nil {
+			t.Error("the client's connection lives on")
+		}
+		c.Close()
+		l.Close()
+		join(t, ca, a, b)
+	}
+}
+
+func TestAnInboundConnectionThatNeverShakesHandsIsClosed(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{HandshakeTimeout: 20 * time.Millisecond}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	c, err := net.Dial("tcp", a.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetReadDeadline(time.Now().Add(patient))
+	if _, err := io.ReadAll(c); errors.Is(err, http.ErrHandlerTimeout) || isTimeout(err) {
+		t.Errorf("the connection lives on: %v", err)
+	}
+	mustSend(t, b, a, "x") // one that did stays
+	time.Sleep(40 * time.Millisecond)
+	mustSend(t, b, a, "x")
+	if n := peerStats(t, b.tr, "a").Handshakes; n != 1 {
+		t.Errorf("%d handshakes, want 1", n)
+	}
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+func TestAClientWithoutCertificateIsRefused(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	update(t, a.tr, transport.Material{Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
+	_, _, err := send(t.Context(), a, b, "x")
+	if err == nil || b.hits.Load() != 0 {
+		t.Errorf("%v, %d served", err, b.hits.Load())
+	}
+	if g := a.tr.Stats().Generation; g != 2 {
+		t.Errorf("generation %d: giving the identity up is a change of it", g)
+	}
+	// and what has no identity serves nothing
+	_, _, err = send(t.Context(), b, a, "x")
+	if err == nil || a.hits.Load() != 0 {
+		t.Errorf("%v, %d served", err, a.hits.Load())
+	}
+}
+
+func TestIdentifyFollowsTheSnapshot(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	id := ca.Issue(t, sdktest.Leaf{DNS: []string{a.host()}})
+	cs := &tls.ConnectionState{PeerCertificates: id.Chain}
+	for range 2 {
+		if p, err := b.tr.Identify(cs); err != nil || p.Name != "a" || p.ServerName != "a.example" {
+			t.Errorf("%+v, %v", p, err)
+		}
+	}
+	renamed := a.peer()
+	renamed.Name = "alpha"
+	update(t, b.tr, transport.Material{Identity: b.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{renamed}})
+	if p, err := b.tr.Identify(cs); err != nil || p.Name != "alpha" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	update(t, b.tr, transport.Material{Identity: b.issue(t, ca), Trust: trust(ca)})
+	if _, err := b.tr.Identify(cs); transport.KindOf(err) != transport.KindRefused || !errors.Is(err, transport.ErrPermission) {
+		t.Errorf("%v", err)
+	}
+}
