@@ -118,7 +118,7 @@ func signingKey(data []byte, u *unlocker) (ed25519.PrivateKey, error) {
 		if key == nil {
 			return nil, errors.New("holds no private key, but " + kinds(all) + "; name the right file")
 		}
-	case isDER(data):
+	case isDER(data) && len(data) != ed25519.SeedSize && len(data) != ed25519.PrivateKeySize:
 		var err error
 		if key, err = keyFromDER(data, u); err != nil {
 			return nil, err
