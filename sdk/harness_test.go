@@ -2,8 +2,10 @@ package sdk_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -197,3 +199,19 @@ var echo = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 func certs(c ...*x509.Certificate) []*x509.Certificate { return c }
 
 var serverOnly = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+
+func keysOf(keys ...signer.Key) (out []crypto.PublicKey) {
+	for _, k := range keys {
+		out = append(out, k.Public())
+	}
+	return out
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func statusText(s sdk.Status) string { return fmt.Sprintf("%+v", s) }
