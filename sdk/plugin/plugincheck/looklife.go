@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/alphaonedev/federation/sdk/plugin"
+)
+
+func lookKill(ctx context.Context, t *target) error {
+	p, err := t.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	sign, err := signers(ctx, p)
+	if err != nil {
+		return err
+	}
+	for range 3 {
+		before := p.Status()
+		// Signatures are under way when it dies.
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		for i := range 8 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						_ = sign[i%len(sign)](ctx)
+					}
+				}
+			})
+		}
+		time.Sleep(20 * time.Millisecond)
+		err := killPID(before.PID)
+		for now := p.Status(); err == nil && (now.Generation == before.Generation || now.State != plugin.Serving); now = p.Status() {
+			select {
+			case <-ctx.Done():
+				err = fmt.Errorf("no new process got into service: %s", now.LastError)
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		close(stop)
+		wg.Wait()
+		if err != nil {
+			return err
+		}
+		again, err := signers(ctx, p)
+		if err != nil {
+			return fmt.Errorf("after the kill: %w", err)
+		}
+		for i := range again {
+			if err := again[i](ctx); err != nil {
+				return fmt.Errorf("a signature after the kill: %w", err)
+			}
+			if err := sign[i](ctx); err != nil {
+				return fmt.Errorf("with the key of before the kill, which the new process should have: %w", err)
+			}
+		}
+		// Long enough for the next death to be the first of a series again.
+		time.Sleep(600 * time.Millisecond)
+	}
+	return nil
+}
+
+func killPID(pid int) error {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return p.Kill()
+}
+
+func lookStop(ctx context.Context, t *target) error {
+	const bound = 2 * time.Second
+	p, _, err := t.configured(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	asked, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	how := "GRPCController/Shutdown"
+	if err := p.shutdown(asked); status.Code(err) == codes.Unimplemented {
+		if runtime.GOOS == "windows" {
+			return errors.New("GRPCController/Shutdown is UNIMPLEMENTED, and there is no SIGTERM here")
+		}
+		how = "SIGTERM"
+		if err := p.cmd.Process.Signal(terminate); err != nil {
+			return err
+		}
+	}
+	timer := time.NewTimer(bound)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("%v after %s it runs on", bound, how)
+	}
+}
+
+const hostArg = "__host"
+
+func lookHostDeath(ctx context.Context, t *target) error {
+	if runtime.GOOS == "windows" {
+		return skip{"looked at on Unix only"}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	host := exec.Command(self, append([]string{hostArg, t.path}, t.args...)...)
+	host.Env = append(os.Environ(), "PLUGINCHECK_ENV="+strings.Join(t.env, "\x1f"))
+	out, err := host.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := host.Start(); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	pid, perr := strconv.Atoi(strings.TrimSpace(line))
+	_ = host.Process.Kill()
+	_ = host.Wait()
+	if err != nil || perr != nil {
+		return fmt.Errorf("the plugin did not start under a host of its own: %q", line)
+	}
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if !running(pid) {
+			return nil
+		}
+	}
+	_ = killPID(pid)
+	return fmt.Errorf("process %d was alive 5 s after its host had been killed", pid)
+}
+
+// beHost starts the plugin as an ordinary child, without what a real host does for its end, prints its
+// process id, and waits to be killed.
+func beHost(path string) {
+	dir, err := os.MkdirTemp("", "pc")
+	if err != nil {
+		os.Exit(1)
+	}
+	_, pem, err := certificate()
+	if err != nil {
+		os.Exit(1)
+	}
+	cmd := exec.Command(path, os.Args[3:]...)
+	cmd.Dir = string(filepath.Separator)
+	cmd.Env = []string{
+		"FEDERATION_PLUGIN=federation.plugin.v1", "PLUGIN_PROTOCOL_VERSIONS=1", "PLUGIN_MIN_PORT=10000", "PLUGIN_MAX_PORT=25000",
+		"PLUGIN_UNIX_SOCKET_DIR=" + dir, "PLUGIN_CLIENT_CERT=" + string(pem),
+	}
+	if extra := os.Getenv("PLUGINCHECK_ENV"); extra != "" {
+		cmd.Env = append(cmd.Env, strings.Split(extra, "\x1f")...)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		os.Exit(1)
+	}
+	if err := cmd.Start(); err != nil {
+		os.Exit(1)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		os.Exit(1)
+	}
+	os.RemoveAll(dir)
+	fmt.Println(cmd.Process.Pid)
+	select {}
+}
+
+func lookFlat(ctx context.Context, t *target) error {
+	p, roles, err := t.configured(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	revision := uint64(1)
+	turn := func(n int) error {
+		for i := range n {
+			revision++
+			if _, err := p.configure(ctx, t.configuration(revision)); err != nil {
+				return fmt.Errorf("reconfiguration %d: %w", revision, err)
+			}
+			if i%50 == 0 {
+				if err := p.serves(ctx, roles); err != nil {
+					return fmt.Errorf("after reconfiguration %d: %w", revision, err)
+				}
+			}
+		}
+		return p.serves(ctx, roles)
+	}
+	if err := turn(max(t.cycles/5, 1)); err != nil { // caches fill, allocators settle
+		return err
+	}
+	before, ok := usage(p.cmd.Process.Pid)
+	logged := len(p.stderr.String())
+	if err := turn(t.cycles); err != nil {
+		return err
+	}
+	if per := (len(p.stderr.String()) - logged) / t.cycles; per > 4<<10 {
+		return fmt.Errorf("it logs %d bytes for each reconfiguration", per)
+	}
+	if !ok {
+		return skip{"every reconfiguration passed; memory and descriptors cannot be read on this platform"}
+	}
+	const memory, files = 32 << 20, 16
+	after := before
+	for range 20 { // what is about to be closed, is
+		if after, ok = usage(p.cmd.Process.Pid); ok && after.files <= before.files+files && after.memory <= before.memory+memory {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return fmt.Errorf("over %d reconfigurations memory went from %d to %d KiB, descriptors from %d to %d; allowed is a growth of %d KiB and %d",
+		t.cycles, before.memory>>10, after.memory>>10, before.files, after.files, memory>>10, files)
+}
+
+type resources struct {
+	memory int64 // resident, bytes
+	files  int
+}
+
+// usage reads what a process has, where the platform tells.
+func usage(pid int) (resources, bool) {
+	var r resources
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return r, false
+	}
+	r.files = len(fds)
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return r, false
+	}
+	f := strings.Fields(string(statm))
+	if len(f) < 2 {
+		return r, false
+	}
+	pages, err := strconv.ParseInt(f[1], 10, 64)
+	r.memory = pages * int64(os.Getpagesize())
+	return r, err == nil
+}
+
+func lookSecrets(ctx context.Context, t *target) error {
+	if len(t.secrets) == 0 {
+		return skip{"no -secret is given"}
+	}
+	// The other rules have provoked errors and logs; one more of each, in case this rule is alone.
+	p, roles, err := t.configured(ctx)
+	if err != nil {
+		return err
+	}
+	bad := t.configuration(2)
+	bad.Settings["no-such-setting"] = "x"
+	_, _ = p.configure(ctx, bad)
+	_ = p.serves(ctx, roles)
+	p.close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	said := t.said.String()
+	for name, v := range t.secrets {
+		for line := range strings.Lines(string(v)) {
+			if line = strings.TrimSpace(line); len(line) >= 6 && !strings.HasPrefix(line, "-----") && strings.Contains(said, line) {
+				return fmt.Errorf("the secret %q stands in what the plugin wrote or answered", name)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/alphaonedev/federation/sdk/plugin"
+	pluginpb "github.com/alphaonedev/federation/sdk/plugin/proto"
+)
+
+// open opens the plugin as a node does.
+func (t *target) open(ctx context.Context) (*plugin.Plugin, error) {
+	return plugin.Open(ctx, t.config())
+}
+
+func lookAlgorithms(ctx context.Context, t *target) error {
+	p, err := t.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	provider, err := p.Identity()
+	if err != nil {
+		return skip{"this configuration does not give the plugin the role identity"}
+	}
+	id, err := provider.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	for _, scheme := range id.Certificate.SupportedSignatureAlgorithms {
+		version := uint16(tls.VersionTLS13)
+		switch scheme {
+		case tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512:
+			version = tls.VersionTLS12 // TLS 1.3 has no RSA PKCS #1 v1.5 in handshakes
+		}
+		cert := *id.Certificate
+		cert.SupportedSignatureAlgorithms = []tls.SignatureScheme{scheme}
+		if err := handshake(ctx, &cert, version); err != nil {
+			return fmt.Errorf("%v: %w", scheme, err)
+		}
+	}
+	return nil
+}
+
+// handshake makes a connection in memory, in which both sides prove themselves with cert.
+func handshake(ctx context.Context, cert *tls.Certificate, version uint16) error {
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	config := &tls.Config{
+		MinVersion: version, MaxVersion: version, Certificates: []tls.Certificate{*cert},
+		InsecureSkipVerify: true, ClientAuth: tls.RequireAnyClientCert, // the signature is looked at, not the chain
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
+	}
+	served := make(chan error, 1)
+	go func() {
+		s := tls.Server(a, config)
+		err := s.HandshakeContext(ctx)
+		if err == nil {
+			_, err = s.Write([]byte("x"))
+		}
+		if err != nil {
+			a.Close()
+		}
+		served <- err
+	}()
+	_, err := tls.Client(b, config).Read(make([]byte, 1))
+	if err != nil {
+		b.Close()
+	}
+	return errors.Join(err, <-served)
+}
+
+func lookStale(ctx context.Context, t *target) error {
+	p, roles, err := t.configured(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if !has(roles, pluginpb.Role_ROLE_IDENTITY) && !has(roles, pluginpb.Role_ROLE_KEY) {
+		return skip{"the plugin has no key"}
+	}
+	other := sha256.Sum256([]byte("a key that nobody has"))
+	digest := sha256.Sum256([]byte("x"))
+	if has(roles, pluginpb.Role_ROLE_IDENTITY) {
+		_, err := pluginpb.NewIdentityClient(p.conn).Sign(ctx, &pluginpb.IdentitySignRequest{
+			Fingerprint: other[:], Algorithm: pluginpb.SignatureAlgorithm_SIGNATURE_ALGORITHM_ECDSA,
+			Hash: pluginpb.Hash_HASH_SHA256, Input: digest[:],
+		})
+		if status.Code(err) != codes.Aborted {
+			return fmt.Errorf("Identity.Sign: %v, want ABORTED", err)
+		}
+	}
+	if has(roles, pluginpb.Role_ROLE_KEY) {
+		_, err := pluginpb.NewKeyClient(p.conn).Sign(ctx, &pluginpb.KeySignRequest{Fingerprint: other[:], Message: []byte("x")})
+		if status.Code(err) != codes.Aborted {
+			return fmt.Errorf("Key.Sign: %v, want ABORTED", err)
+		}
+	}
+	return nil
+}
+
+// signers returns what the plugin can sign with: functions that sign once. The signatures have been verified
+// when they return.
+func signers(ctx context.Context, p *plugin.Plugin) ([]func(context.Context) error, error) {
+	var out []func(context.Context) error
+	if provider, err := p.Identity(); err == nil {
+		id, err := provider.Identity(ctx)
+		if err != nil {
+			return nil, err
+		}
+		key := id.Certificate.PrivateKey.(crypto.Signer)
+		input, opts := []byte("plugincheck"), crypto.SignerOpts(crypto.Hash(0))
+		if _, ok := key.Public().(ed25519.PublicKey); !ok {
+			sum := sha256.Sum256(input)
+			input, opts = sum[:], crypto.SHA256
+		}
+		out = append(out, func(context.Context) error {
+			_, err := key.Sign(rand.Reader, input, opts)
+			return err
+		})
+	}
+	if provider, err := p.Key(); err == nil {
+		set, err := provider.SigningKeys(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, func(ctx context.Context) error {
+			_, err := set.Active.Sign(ctx, []byte("plugincheck"))
+			return err
+		})
+	}
+	if len(out) == 0 {
+		return nil, skip{"the plugin has no key"}
+	}
+	return out, nil
+}
+
+func lookSignTogether(ctx context.Context, t *target) error {
+	p, err := t.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	sign, err := signers(ctx, p)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, 100)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() { errs[i] = sign[i%len(sign)](ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func lookWatch(ctx context.Context, t *target) error {
+	p, roles, err := t.configured(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	watched := 0
+	for _, role := range roles {
+		switch err := watchOnce(ctx, p, role); {
+		case errors.As(err, new(skip)):
+			continue
+		case err != nil:
+			return fmt.Errorf("%v: %w", role, err)
+		}
+		watched++
+		if err := watchOnce(ctx, p, role); err != nil {
+			return fmt.Errorf("%v, resumed: %w", role, err)
+		}
+		// Twenty readers that never read.
+		slow, cancel := context.WithCancel(ctx)
+		defer cancel()
+		for range 20 {
+			if _, err := openWatch(slow, p, role); err != nil {
+				return fmt.Errorf("%v, many at once: %w", role, err)
+			}
+		}
+		quick, done := context.WithTimeout(ctx, 10*time.Second)
+		err := p.serves(quick, roles)
+		done()
+		if err != nil {
+			return fmt.Errorf("with twenty slow readers, pulls fail: %w", err)
+		}
+		cancel()
+	}
+	if watched == 0 {
+		return errNoWatch
+	}
+	return nil
+}
+
+type receiver interface {
+	Recv() (*pluginpb.WatchResponse, error)
+}
+
+func openWatch(ctx context.Context, p *process, role pluginpb.Role) (receiver, error) {
+	switch role {
+	case pluginpb.Role_ROLE_TRUST:
+		return pluginpb.NewTrustClient(p.conn).Watch(ctx, &pluginpb.WatchRequest{})
+	case pluginpb.Role_ROLE_IDENTITY:
+		return pluginpb.NewIdentityClient(p.conn).Watch(ctx, &pluginpb.WatchRequest{})
+	default:
+		return pluginpb.NewKeyClient(p.conn).Watch(ctx, &pluginpb.WatchRequest{})
+	}
+}
+
+// watchOnce opens a watch, takes its first message, and goes away.
+func watchOnce(ctx context.Context, p *process, role pluginpb.Role) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	stream, err := openWatch(ctx, p, role)
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	switch {
+	case status.Code(err) == codes.Unimplemented:
+		return errNoWatch
+	case status.Code(err) == codes.DeadlineExceeded:
+		return errors.New("no message came within 10 s of opening the stream")
+	}
+	return err
+}
