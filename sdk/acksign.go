@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,14 +12,20 @@ import (
 // signAcks proves acks with this node's key. Without a key it leaves them as they are; that is an error where
 // a key is required.
 func (f *Federation) signAcks(ctx context.Context, acks ...*quorum.Ack) error {
-	ring := f.ring()
-	if ring == nil {
+	if f.ring() == nil {
 		if f.keys != nil && f.cfg.Signing == SignRequired {
 			return errNoKey
 		}
 		return nil
 	}
-	return f.acks.sign(ctx, ring, acks)
+	s := f.signing.Load()
+	err := f.acks.sign(ctx, s.ring, acks)
+	if errors.Is(err, ErrExpired) {
+		if s = f.successor(ctx, s); s != nil {
+			err = f.acks.sign(ctx, s.ring, acks)
+		}
+	}
+	return err
 }
 
 // An ackSigner signs acks. While one signature is being made those that ask for another gather, and share the

@@ -172,7 +172,23 @@ func (f *Federation) prepare(req *http.Request, p transport.Peer, _ int) error {
 	if epoch := m.epoch.Load(); epoch != nil {
 		to.Epoch = *epoch
 	}
-	return s.signer.Sign(req, to)
+	err := s.signer.Sign(req, to)
+	if errors.Is(err, ErrExpired) {
+		if s = f.successor(ctx, s); s != nil {
+			err = s.signer.Sign(req, to)
+		}
+	}
+	return err
+}
+
+// successor asks the provider for the key that takes the place of one that may no longer sign: its source has
+// retired it before the next pull was due. nil: there is none.
+func (f *Federation) successor(ctx context.Context, s *signing) *signing {
+	_ = f.keys.Refresh(ctx) // its failure shows in Status
+	if now := f.signing.Load(); now != s {
+		return now
+	}
+	return nil
 }
 
 // prepareUnsigned sets what a request says besides its signature.

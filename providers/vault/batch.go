@@ -2,7 +2,12 @@ package vault
 
 import (
 	"context"
+	"errors"
+	"math/rand/v2"
 	"sync"
+	"time"
+
+	"github.com/alphaonedev/federation/internal/fault"
 )
 
 // A batcher sends the messages that wait for a signature: alone while few do, together once every request
@@ -91,12 +96,36 @@ func (b *batcher) send(batch []*pending) {
 	for i, p := range batch {
 		messages[i] = p.message
 	}
-	results, err := b.key.signAll(ctx, b.version, messages)
+	results, err := b.patiently(ctx, messages)
 	for i, p := range batch {
 		if err != nil {
 			p.done <- outcome{err: err}
 		} else {
 			p.done <- results[i]
+		}
+	}
+}
+
+// patiently repeats a request while Vault is unavailable, with full jitter. Signing changes nothing, so it may
+// be repeated whatever became of the last attempt.
+func (b *batcher) patiently(ctx context.Context, messages [][]byte) ([]outcome, error) {
+	end := time.Now().Add(b.key.opts.Patience)
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		results, err := b.key.signAll(ctx, b.version, messages)
+		ce, ok := errors.AsType[*callError](err)
+		if !ok || ce.kind != fault.ErrUnavailable || ctx.Err() != nil {
+			return results, err
+		}
+		wait := max(ce.retryAfter, rand.N(pause))
+		if time.Now().Add(wait).After(end) {
+			return nil, err
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
 		}
 	}
 }

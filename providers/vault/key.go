@@ -27,6 +27,9 @@ type KeyOptions struct {
 	// Default 5 minutes.
 	RefreshAfter time.Duration
 
+	// Patience is how long Sign goes on trying, within its context, while Vault is unavailable, so that
+	// a restart or a change of leader fails no message. Default 5 s; negative: one attempt.
+	Patience time.Duration
 	// Concurrent is how many signing requests are under way at once; default 4. Messages that wait for
 	// one of them to return go together in the next, up to MaxBatch (default 128).
 	Concurrent int
@@ -64,6 +67,9 @@ func (c *Client) Key(o KeyOptions) *Key {
 	}
 	if o.Overlap <= 0 {
 		o.Overlap = time.Hour
+	}
+	if o.Patience == 0 {
+		o.Patience = 5 * time.Second
 	}
 	if o.Concurrent <= 0 {
 		o.Concurrent = 4
