@@ -61,7 +61,9 @@ func identityOptions() vault.IdentityOptions {
 	return vault.IdentityOptions{Role: "node", DNS: []string{"a.example"}, URIs: []string{"spiffe://example/a"}}
 }
 
-func keyOptions() vault.KeyOptions { return vault.KeyOptions{Name: "node-a", Announce: -1, Patience: -1} }
+func keyOptions() vault.KeyOptions {
+	return vault.KeyOptions{Name: "node-a", Announce: -1, Patience: -1}
+}
 
 // roles are the three pulls, for faults that must look the same in each.
 func (r *rig) pulls(c *vault.Client) map[string]func(t *testing.T) error {
