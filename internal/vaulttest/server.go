@@ -93,7 +93,9 @@ func (s *Server) launch(t testing.TB, listen string) {
 		_ = s.cmd.Wait()
 		t.Fatalf("the Vault server did not start: %v\n%s", err, s.out)
 	}
-	s.URL = strings.TrimSpace(line)
+	if url := strings.TrimSpace(line); url != s.URL { // written once: others read it
+		s.URL = url
+	}
 }
 
 func (s *Server) initialise(t testing.TB) {

@@ -15,7 +15,7 @@ type Client struct {
 	auth login
 
 	once sync.Once
-	base *api.Client
+	base *template // without a token
 	tr   *watchful
 	err  error // why base could not be made
 
@@ -53,9 +53,13 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// vault returns the official client without a token, made at the first call.
-func (c *Client) vault() (*api.Client, error) {
-	c.once.Do(func() { c.base, c.tr, c.err = newBase(c.cfg) })
+// vault returns the template without a token, made at the first call.
+func (c *Client) vault() (*template, error) {
+	c.once.Do(func() {
+		var base *api.Client
+		base, c.tr, c.err = newBase(c.cfg)
+		c.base = &template{c: base}
+	})
 	switch {
 	case c.closing.Err() != nil:
 		return nil, errClosed
@@ -63,4 +67,17 @@ func (c *Client) vault() (*api.Client, error) {
 		return nil, c.err
 	}
 	return c.base, nil
+}
+
+// A template makes official clients. Each request has one of its own, because copying one (WithNamespace) while
+// another goroutine uses it is a data race in the official library.
+type template struct {
+	mu sync.Mutex
+	c  *api.Client
+}
+
+func (t *template) in(namespace string) *api.Client {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.c.WithNamespace(namespace)
 }

@@ -24,7 +24,7 @@ const (
 
 // A session is one token. Its fields are guarded by login.mu, but for api, which is not changed.
 type session struct {
-	api       *api.Client // carries the token, without a namespace
+	api       *template // carries the token
 	token     string
 	born      time.Time
 	ttl       time.Duration // at the last login or renewal; 0: unknown, or for ever
@@ -112,7 +112,7 @@ func (l *login) stale() bool {
 }
 
 // login logs in anew. The caller holds the turn.
-func (l *login) login(ctx context.Context, base *api.Client) (*session, error) {
+func (l *login) login(ctx context.Context, base *template) (*session, error) {
 	now := time.Now()
 	l.mu.Lock()
 	if l.last != nil && now.Before(l.notBefore) && !l.stale() {
@@ -125,7 +125,7 @@ func (l *login) login(ctx context.Context, base *api.Client) (*session, error) {
 
 	cfg := l.client.cfg
 	n := &note{}
-	secret, err := cfg.Auth.Login(context.WithValue(ctx, noteKey{}, n), base.WithNamespace(cfg.LoginNamespace))
+	secret, err := cfg.Auth.Login(context.WithValue(ctx, noteKey{}, n), base.in(cfg.LoginNamespace))
 	if err == nil {
 		switch {
 		case secret != nil && secret.Auth != nil && secret.Auth.MFARequirement != nil:
@@ -138,8 +138,8 @@ func (l *login) login(ctx context.Context, base *api.Client) (*session, error) {
 		return nil, l.failed(ctx, err, n.retryAfter)
 	}
 	s := &session{token: secret.Auth.ClientToken, born: now, confirmed: now}
-	s.api = base.WithNamespace("")
-	s.api.SetToken(s.token)
+	s.api = &template{c: base.in("")}
+	s.api.c.SetToken(s.token)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.extend(now, secret.Auth)
@@ -162,13 +162,14 @@ func (l *login) failed(ctx context.Context, err error, after time.Duration) *cal
 	l.failures++
 	wait := min(loginBackoffMin<<min(l.failures, 10), loginBackoffMax)
 	l.notBefore = time.Now().Add(max(e.retryAfter, rand.N(wait)))
-	l.last = e
+	kept := *e // callers may add to theirs
+	l.last = &kept
 	return e
 }
 
 // renew extends the token and reports whether it did. The caller holds the turn.
 func (l *login) renew(ctx context.Context, s *session) bool {
-	secret, err := s.api.WithNamespace(l.client.cfg.LoginNamespace).Auth().Token().RenewSelfWithContext(ctx, 0)
+	secret, err := s.api.in(l.client.cfg.LoginNamespace).Auth().Token().RenewSelfWithContext(ctx, 0)
 	if err == nil && (secret == nil || secret.Auth == nil) {
 		err = errors.New("the answer holds no lease")
 	}
@@ -241,7 +242,7 @@ func (l *login) refused(ctx context.Context, s *session, e *callError) error {
 		if confirmed {
 			return e
 		}
-		_, err := s.api.WithNamespace(l.client.cfg.LoginNamespace).Auth().Token().LookupSelfWithContext(ctx)
+		_, err := s.api.in(l.client.cfg.LoginNamespace).Auth().Token().LookupSelfWithContext(ctx)
 		if err == nil {
 			l.mu.Lock()
 			s.confirmed = time.Now()

@@ -34,14 +34,17 @@ type answer struct {
 	date   time.Time // by the server's clock; zero: it did not say
 }
 
-// do sends a request, with a token unless it is anonymous, and once more with another if the token turns
-// out to be dead.
+// A request is sent with so many tokens, one after the other, while Vault says of each that it is dead.
+const maxTokens = 3
+
+// do sends a request, with a token unless it is anonymous, and again with another if the token turns out to be
+// dead.
 func (c *Client) do(ctx context.Context, r call) (*answer, error) {
 	op := r.what + " at " + r.path
 	if r.namespace != "" {
 		op += " in namespace " + r.namespace
 	}
-	for attempt := 0; ; attempt++ {
+	for tokens := 1; ; tokens++ {
 		s := &session{}
 		base, err := c.vault()
 		if err != nil {
@@ -62,7 +65,7 @@ func (c *Client) do(ctx context.Context, r call) (*answer, error) {
 			return nil, errClosed
 		}
 		e := classify(op, err, n.retryAfter, c.auth.secrets()...)
-		if r.anonymous || e.kind != fault.ErrPermission || attempt > 0 {
+		if r.anonymous || e.kind != fault.ErrPermission || tokens == maxTokens {
 			return nil, e
 		}
 		if err := c.auth.refused(ctx, s, e); err != nil {
@@ -71,8 +74,8 @@ func (c *Client) do(ctx context.Context, r call) (*answer, error) {
 	}
 }
 
-func send(ctx context.Context, base *api.Client, r call) (*answer, error) {
-	v := base.WithNamespace(r.namespace)
+func send(ctx context.Context, from *template, r call) (*answer, error) {
+	v := from.in(r.namespace)
 	if r.since != "" {
 		v.AddHeader("If-Modified-Since", r.since)
 	}

@@ -25,12 +25,12 @@ type rig struct {
 	proxy  *vaulttest.Proxy
 	auth   *vault.AppRole
 	client *vault.Client
-	log    *strings.Builder
+	log    *lockedLog
 }
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	r := &rig{Server: vaulttest.Start(t), log: &strings.Builder{}}
+	r := &rig{Server: vaulttest.Start(t), log: &lockedLog{}}
 	r.PKI(t, "pki")
 	r.Transit(t, "transit", "node-a")
 	r.EnableAuth(t, "approle", "approle")
@@ -44,7 +44,7 @@ func newRig(t testing.TB) *rig {
 // connect makes a client through the proxy. change may alter its configuration.
 func (r *rig) connect(t testing.TB, change func(*vault.Config)) *vault.Client {
 	t.Helper()
-	cfg := vault.Config{Address: r.proxy.URL, Roots: r.Roots, Auth: r.auth, Logger: hclog.New(&hclog.LoggerOptions{Output: &lockedWriter{b: r.log}, Level: hclog.Debug})}
+	cfg := vault.Config{Address: r.proxy.URL, Roots: r.Roots, Auth: r.auth, Logger: hclog.New(&hclog.LoggerOptions{Output: r.log, Level: hclog.Debug})}
 	if change != nil {
 		change(&cfg)
 	}
