@@ -99,17 +99,17 @@ func (f folder) enrol(a *authority, name string) error {
 	return f.write("node.pem", cert)
 }
 
-// signingKey writes a new Ed25519 key.
-func (f folder) signingKey() error {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+// signingKey writes a new Ed25519 key and returns its public half.
+func (f folder) signingKey() (ed25519.PublicKey, error) {
+	public, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	text, err := keyPEM(key)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.write("node.ed25519", text)
+	return public, f.write("node.ed25519", text)
 }
 
 // write replaces a file as a whole. A node that reads meanwhile sees the old file or the new one.

@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/alphaonedev/federation/providers/file"
@@ -20,9 +20,7 @@ type node struct {
 	fed      *sdk.Federation
 	server   *http.Server
 	served   chan error
-
-	mu    sync.Mutex
-	notes map[string]string // by operation
+	notes    notes
 }
 
 // A member is how nodes find one another.
@@ -36,17 +34,16 @@ func (m member) serverName() string { return m.Name + ".example" }
 // listen opens the port of a node that has not joined yet.
 func listen(addr string) (*node, error) {
 	l, err := net.Listen("tcp", addr)
-	return &node{listener: l, notes: map[string]string{}, served: make(chan error, 1)}, err
+	return &node{listener: l, served: make(chan error, 1)}, err
 }
 
 // join builds the federation from the files in dir and serves it.
-func (n *node) join(ctx context.Context, dir folder, peers []member, onEvent func(sdk.Event)) error {
+func (n *node) join(ctx context.Context, dir folder, peers []member) error {
 	b := sdk.Builder{
 		Trust:    &file.Trust{Path: dir.path("ca.pem")},
 		Identity: &file.Identity{Cert: dir.path("node.pem"), Key: dir.path("node-key.pem")},
 		Key:      &file.Key{Path: dir.path("node.ed25519")},
 		Quorum:   quorum.Policy{Writes: 2},
-		OnEvent:  onEvent,
 	}
 	for _, p := range peers {
 		b.Peers = append(b.Peers, sdk.Peer{Name: p.Name, URL: "https://" + p.Addr, ServerName: p.serverName()})
@@ -55,14 +52,23 @@ func (n *node) join(ctx context.Context, dir folder, peers []member, onEvent fun
 	if err != nil {
 		return err
 	}
-	n.fed = fed
+	n.fed, n.notes = fed, notes(dir.path("notes"))
 
 	mux := http.NewServeMux()
-	mux.Handle("GET /status", fed.Verify(http.HandlerFunc(n.status)))
-	n.mount(mux)
+	mux.Handle("/", fed.Handler(sdk.Inbound{Apply: n.notes.take}))    // what peers push
+	mux.Handle("GET /status", fed.Verify(http.HandlerFunc(n.status))) // an endpoint of our own
 	n.server = fed.Server(mux)
 	go func() { n.served <- n.server.Serve(fed.Listener(n.listener)) }()
 	return nil
+}
+
+// write stores a note here, and pushes it to the peers. It returns when enough nodes have it.
+func (n *node) write(ctx context.Context, text string) (*quorum.Result, error) {
+	m := sdk.Message{Operation: rand.Text(), Body: []byte(text), ContentType: "text/plain"}
+	if _, err := n.notes.keep(m.Operation, m.Body); err != nil {
+		return nil, err
+	}
+	return n.fed.Push(ctx, m)
 }
 
 // A standing is what a node says about itself: how much it holds, and which generations of trust and identity
@@ -79,9 +85,7 @@ func (s standing) later(since standing) bool {
 
 func (n *node) standing() standing {
 	s := n.fed.Status()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return standing{Notes: len(n.notes), Trust: s.Trust.Generation, Identity: s.Identity.Generation}
+	return standing{Notes: n.notes.count(), Trust: s.Trust.Generation, Identity: s.Identity.Generation}
 }
 
 // status tells peers how this node stands.
@@ -111,7 +115,7 @@ func (n *node) ask(ctx context.Context, m member) (standing, error) {
 func (n *node) until(ctx context.Context, m member, wanted func(standing) bool) error {
 	var s standing
 	var problem error
-	err := n.awaits(ctx, func() bool {
+	err := awaits(ctx, func() bool {
 		s, problem = n.ask(ctx, m)
 		return problem == nil && wanted(s)
 	})
@@ -122,7 +126,7 @@ func (n *node) until(ctx context.Context, m member, wanted func(standing) bool) 
 }
 
 // awaits waits for a condition.
-func (n *node) awaits(ctx context.Context, wanted func() bool) error {
+func awaits(ctx context.Context, wanted func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for !wanted() {

@@ -23,27 +23,29 @@ type process struct {
 	stdout *bufio.Reader
 }
 
-// launch starts a node's process. The address may have port 0.
-func launch(ctx context.Context, m member, dir folder) (*process, error) {
+// launch starts the process, on the address it had before if it had one.
+func (p *process) launch(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p := &process{member: m, dir: dir}
-	p.cmd = exec.CommandContext(ctx, self, "-node", string(dir), "-listen", m.Addr)
+	if p.Addr == "" {
+		p.Addr = "127.0.0.1:0"
+	}
+	p.cmd = exec.CommandContext(ctx, self, "-node", string(p.dir), "-listen", p.Addr)
 	p.cmd.Stderr = os.Stderr
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
-		return nil, err
+		return err
 	}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.stdout = bufio.NewReader(out)
 	if err := p.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	return p, p.hear(&p.Addr)
+	return p.hear(&p.Addr)
 }
 
 // join tells the process who its peers are, and waits until it serves.
@@ -71,6 +73,9 @@ func (p *process) kill() {
 
 // stop asks the process to end.
 func (p *process) stop() {
+	if p.cmd == nil || p.cmd.Process == nil {
+		return
+	}
 	_ = p.stdin.Close()
 	_ = p.cmd.Wait()
 }
@@ -90,7 +95,7 @@ func serve(ctx context.Context, dir folder, addr string) error {
 	if err := in.Decode(&peers); err != nil {
 		return err
 	}
-	if err := n.join(ctx, dir, peers, nil); err != nil {
+	if err := n.join(ctx, dir, peers); err != nil {
 		return err
 	}
 	if err := out.Encode(true); err != nil {
