@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ import (
 const (
 	URL         = "url"         // stepca.Config.URL
 	Fingerprint = "fingerprint" // stepca.Config.Fingerprint
-	StateDir    = "state_dir"   // stepca.Config.StateDir
+	StateDir    = "state-dir"   // stepca.Config.StateDir
 	Timeout     = "timeout"     // stepca.Config.Timeout, such as "15s"
 
 	Scope = "scope" // "own" (default) or "federated"
@@ -36,16 +37,16 @@ const (
 	Password    = "password"    // secret: that of Provisioner
 	Token       = "token"       // secret: a one-time token, instead
 
-	ACMESolver      = "acme_solver"      // "http-01" or "tls-alpn-01", instead
-	ACMEProvisioner = "acme_provisioner" // default "acme"
-	ACMEAddress     = "acme_address"     // where the solver listens; default ":80" or ":443"
+	ACMESolver      = "acme-solver"      // "http-01" or "tls-alpn-01", instead
+	ACMEProvisioner = "acme-provisioner" // default "acme"
+	ACMEAddress     = "acme-address"     // where the solver listens; default ":80" or ":443"
 
-	KeyProvisioner    = "key_provisioner"     // a JWK provisioner with a template for signing keys
-	KeyPassword       = "key_password"        // secret: that of KeyProvisioner
-	KeyX5CProvisioner = "key_x5c_provisioner" // an X5C provisioner with such a template, instead: the identity vouches
-	KeyLifetime       = "key_lifetime"
-	KeyLead           = "key_lead"
-	KeyOverlap        = "key_overlap"
+	KeyProvisioner    = "key-provisioner"     // a JWK provisioner with a template for signing keys
+	KeyPassword       = "key-password"        // secret: that of KeyProvisioner
+	KeyX5CProvisioner = "key-x5c-provisioner" // an X5C provisioner with such a template, instead: the identity vouches
+	KeyLifetime       = "key-lifetime"
+	KeyLead           = "key-lead"
+	KeyOverlap        = "key-overlap"
 )
 
 var known = []string{
@@ -158,7 +159,7 @@ func (r *reader) names() []string {
 func pick[T any](r *reader, field string, from map[string]T) T {
 	v, ok := from[r.s.Values[field]]
 	if !ok {
-		r.bad(field, "%q is none of the values; see stepcaplugin.%s", r.s.Values[field], strings.ToUpper(field[:1])+field[1:])
+		r.bad(field, "%q is none of %q", r.s.Values[field], slices.Sorted(maps.Keys(from)))
 	}
 	return v
 }

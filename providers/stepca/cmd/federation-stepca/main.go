@@ -1,4 +1,4 @@
-// Command stepca-plugin gives a node trust, identity and signing keys from step-ca, out of the node's process. It is started
+// Command federation-stepca gives a node trust, identity and signing keys from step-ca, out of the node's process. It is started
 // by the node (plugin.Open), never by hand; package stepcaplugin lists its settings.
 package main
 
