@@ -1,6 +1,8 @@
 package stepca
 
 import (
+	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,11 +13,11 @@ import (
 // lighter are the build tags with which a program leaves out the databases that step-ca's own package for authorities links.
 const lighter = "nobadger,nobbolt,nomysql,nopgx"
 
-// What the provider weighs, in a node's process and as a plugin. docs/stepca.md has the figures.
+var sizes = flag.Bool("sizes", false, "link the programs of TestWeight, which takes minutes, and report their sizes")
+
+// What the provider weighs, in a node's process and as a plugin. docs/benchmarks-stepca.md has the figures. A node that uses the
+// plugin has none of step-ca's packages.
 func TestWeight(t *testing.T) {
-	if testing.Short() {
-		t.Skip("links five programs")
-	}
 	dir := t.TempDir()
 	for _, p := range []struct {
 		name, pkg, tags string
@@ -39,11 +41,15 @@ func TestWeight(t *testing.T) {
 			modules[module] = true
 			smallstep = smallstep || strings.Contains(path, "smallstep")
 		}
-		out := filepath.Join(dir, "program")
-		goCommand(t, "build", "-trimpath", "-ldflags=-s -w", "-tags", p.tags, "-o", out, p.pkg)
-		info, err := os.Stat(out)
-		must(t, err)
-		t.Logf("%-40s %3d packages of %3d modules, %5.1f MB", p.name, packages, len(modules), float64(info.Size())/1e6)
+		size := ""
+		if *sizes {
+			out := filepath.Join(dir, "program")
+			goCommand(t, "build", "-trimpath", "-ldflags=-s -w", "-tags", p.tags, "-o", out, p.pkg)
+			info, err := os.Stat(out)
+			must(t, err)
+			size = fmt.Sprintf(", %5.1f MB", float64(info.Size())/1e6)
+		}
+		t.Logf("%-40s %3d packages of %3d modules%s", p.name, packages, len(modules), size)
 		if smallstep != p.smallstep {
 			t.Errorf("%s: links packages of smallstep: %v", p.name, smallstep)
 		}
