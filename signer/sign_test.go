@@ -180,8 +180,6 @@ func TestSigningForOneWireRemovesTheOther(t *testing.T) {
 
 func TestSignIsBoundedByTheRequestsContextAndChecksARemoteKey(t *testing.T) {
 	good := testKey(t, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
 	for name, c := range map[string]struct {
 		sign func(context.Context, []byte) ([]byte, error)
 		want error
@@ -196,9 +194,14 @@ func TestSignIsBoundedByTheRequestsContextAndChecksARemoteKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		ctx, cancel := context.WithCancel(t.Context())
+		if errors.Is(c.want, context.DeadlineExceeded) {
+			ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
+		}
 		if err := s.Sign(post(t, "hello").WithContext(ctx), signer.Audience{To: "b.example"}); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
+		cancel()
 	}
 	s, err := signer.New(signer.Config{Key: good})
 	if err != nil {
