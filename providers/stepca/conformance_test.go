@@ -2,6 +2,7 @@ package stepca_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
@@ -275,4 +276,23 @@ func conformKey(t *testing.T, asPlugin bool) {
 		h.Invalid = func(t testing.TB) sdk.KeyProvider { return stepca.New(stepca.Config{}).Key(stepca.KeyConfig{}) }
 	}
 	providertest.Key(t, h)
+}
+
+func TestThePluginPassesOnTheChainOfTheSigningKey(t *testing.T) {
+	r := &rig{asPlugin: true}
+	r.start(t)
+	k, err := r.plugin(t).Key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := k.SigningKeys(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Chains) != 1 || len(set.Chains[0]) != 3 {
+		t.Fatalf("%d chains, want one of three certificates", len(set.Chains))
+	}
+	if pub, ok := set.Chains[0][0].PublicKey.(ed25519.PublicKey); !ok || !pub.Equal(set.Active.Public()) {
+		t.Error("the chain is for another key")
+	}
 }

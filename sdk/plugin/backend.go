@@ -381,6 +381,13 @@ func (c *configured) signingKeys(ctx context.Context) (*pluginpb.SigningKeysResp
 		}
 		out.Published = append(out.Published, pub)
 	}
+	for _, chain := range set.Chains {
+		kc := new(pluginpb.KeyChain)
+		for _, cert := range chain {
+			kc.Certificates = append(kc.Certificates, cert.Raw)
+		}
+		out.Chains = append(out.Chains, kc)
+	}
 	return out, nil
 }
 

@@ -184,3 +184,31 @@ func checkKeys(r *pluginpb.SigningKeysResponse) (active ed25519.PublicKey, publi
 	}
 	return r.Active, published, nil
 }
+
+// checkKeyChains checks the certificates that come with the keys of an answer. Whether they are signed by anybody is for
+// those to judge to whom the keys are published.
+func checkKeyChains(r *pluginpb.SigningKeysResponse, active ed25519.PublicKey, published []ed25519.PublicKey) ([][]*x509.Certificate, error) {
+	if len(r.Chains) > maxPublished+1 {
+		return nil, unusable("%d certificate chains for keys, at most %d are taken", len(r.Chains), maxPublished+1)
+	}
+	var chains [][]*x509.Certificate
+	for i, kc := range r.Chains {
+		if n := len(kc.GetCertificates()); n == 0 || n > maxChain {
+			return nil, unusable("the chain %d of a key has %d certificates, want 1 to %d", i, n, maxChain)
+		}
+		var chain []*x509.Certificate
+		for _, der := range kc.Certificates {
+			cert, err := x509.ParseCertificate(der)
+			if err != nil {
+				return nil, unusable("a certificate in the chain %d of a key does not parse: %v", i, err)
+			}
+			chain = append(chain, cert)
+		}
+		pub, ok := chain[0].PublicKey.(ed25519.PublicKey)
+		if !ok || !pub.Equal(active) && !slices.ContainsFunc(published, func(p ed25519.PublicKey) bool { return pub.Equal(p) }) {
+			return nil, unusable("the chain %d is for none of the keys", i)
+		}
+		chains = append(chains, chain)
+	}
+	return chains, nil
+}

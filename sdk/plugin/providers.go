@@ -105,6 +105,10 @@ func (p *Plugin) pullKeys(ctx context.Context, in *instance) (*sdk.KeySet, error
 	if err != nil {
 		return nil, p.reject(in, fault.RoleKey, err)
 	}
+	chains, err := checkKeyChains(answer, active, published)
+	if err != nil {
+		return nil, p.reject(in, fault.RoleKey, err)
+	}
 	print, err := fingerprint(active)
 	if err != nil {
 		return nil, err
@@ -114,6 +118,7 @@ func (p *Plugin) pullKeys(ctx context.Context, in *instance) (*sdk.KeySet, error
 	}
 	set := &sdk.KeySet{
 		Active:       &remoteKey{p: p, public: active, print: print},
+		Chains:       chains,
 		RefreshAfter: fromMillis(answer.RefreshAfterMs),
 	}
 	for _, k := range published {

@@ -997,8 +997,10 @@ type SigningKeysResponse struct {
 	Active         []byte                 `protobuf:"bytes,1,opt,name=active,proto3" json:"active,omitempty"`                                          // Ed25519 public key, 32 octets (RFC 8032)
 	Published      [][]byte               `protobuf:"bytes,2,rep,name=published,proto3" json:"published,omitempty"`                                    // others that peers must still, or already, accept
 	RefreshAfterMs int64                  `protobuf:"varint,3,opt,name=refresh_after_ms,json=refreshAfterMs,proto3" json:"refresh_after_ms,omitempty"` // when to ask again; 0: the host decides
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Certificates by which a CA vouches for these keys; optional. The host publishes them with the keys.
+	Chains        []*KeyChain `protobuf:"bytes,4,rep,name=chains,proto3" json:"chains,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SigningKeysResponse) Reset() {
@@ -1052,6 +1054,58 @@ func (x *SigningKeysResponse) GetRefreshAfterMs() int64 {
 	return 0
 }
 
+func (x *SigningKeysResponse) GetChains() []*KeyChain {
+	if x != nil {
+		return x.Chains
+	}
+	return nil
+}
+
+// KeyChain is for the key that its first certificate holds: the active one or a published one.
+type KeyChain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Certificates  [][]byte               `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"` // X.509 certificates, DER, leaf first, without the root
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyChain) Reset() {
+	*x = KeyChain{}
+	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyChain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyChain) ProtoMessage() {}
+
+func (x *KeyChain) ProtoReflect() protoreflect.Message {
+	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyChain.ProtoReflect.Descriptor instead.
+func (*KeyChain) Descriptor() ([]byte, []int) {
+	return file_federation_plugin_v1_plugin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *KeyChain) GetCertificates() [][]byte {
+	if x != nil {
+		return x.Certificates
+	}
+	return nil
+}
+
 type KeySignRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Fingerprint   []byte                 `protobuf:"bytes,1,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"` // SHA-256 of the public key's SubjectPublicKeyInfo, DER
@@ -1062,7 +1116,7 @@ type KeySignRequest struct {
 
 func (x *KeySignRequest) Reset() {
 	*x = KeySignRequest{}
-	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[16]
+	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1074,7 +1128,7 @@ func (x *KeySignRequest) String() string {
 func (*KeySignRequest) ProtoMessage() {}
 
 func (x *KeySignRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[16]
+	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1087,7 +1141,7 @@ func (x *KeySignRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeySignRequest.ProtoReflect.Descriptor instead.
 func (*KeySignRequest) Descriptor() ([]byte, []int) {
-	return file_federation_plugin_v1_plugin_proto_rawDescGZIP(), []int{16}
+	return file_federation_plugin_v1_plugin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *KeySignRequest) GetFingerprint() []byte {
@@ -1113,7 +1167,7 @@ type SignResponse struct {
 
 func (x *SignResponse) Reset() {
 	*x = SignResponse{}
-	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[17]
+	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1179,7 @@ func (x *SignResponse) String() string {
 func (*SignResponse) ProtoMessage() {}
 
 func (x *SignResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[17]
+	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1192,7 @@ func (x *SignResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignResponse.ProtoReflect.Descriptor instead.
 func (*SignResponse) Descriptor() ([]byte, []int) {
-	return file_federation_plugin_v1_plugin_proto_rawDescGZIP(), []int{17}
+	return file_federation_plugin_v1_plugin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SignResponse) GetSignature() []byte {
@@ -1159,7 +1213,7 @@ type ErrorDetail struct {
 
 func (x *ErrorDetail) Reset() {
 	*x = ErrorDetail{}
-	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[18]
+	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1225,7 @@ func (x *ErrorDetail) String() string {
 func (*ErrorDetail) ProtoMessage() {}
 
 func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
-	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[18]
+	mi := &file_federation_plugin_v1_plugin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1238,7 @@ func (x *ErrorDetail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorDetail.ProtoReflect.Descriptor instead.
 func (*ErrorDetail) Descriptor() ([]byte, []int) {
-	return file_federation_plugin_v1_plugin_proto_rawDescGZIP(), []int{18}
+	return file_federation_plugin_v1_plugin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ErrorDetail) GetCode() ErrorCode {
@@ -1258,11 +1312,14 @@ const file_federation_plugin_v1_plugin_proto_rawDesc = "" +
 	"\vsalt_length\x18\x04 \x01(\x05R\n" +
 	"saltLength\x12\x14\n" +
 	"\x05input\x18\x05 \x01(\fR\x05input\"\x14\n" +
-	"\x12SigningKeysRequest\"u\n" +
+	"\x12SigningKeysRequest\"\xad\x01\n" +
 	"\x13SigningKeysResponse\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\fR\x06active\x12\x1c\n" +
 	"\tpublished\x18\x02 \x03(\fR\tpublished\x12(\n" +
-	"\x10refresh_after_ms\x18\x03 \x01(\x03R\x0erefreshAfterMs\"L\n" +
+	"\x10refresh_after_ms\x18\x03 \x01(\x03R\x0erefreshAfterMs\x126\n" +
+	"\x06chains\x18\x04 \x03(\v2\x1e.federation.plugin.v1.KeyChainR\x06chains\".\n" +
+	"\bKeyChain\x12\"\n" +
+	"\fcertificates\x18\x01 \x03(\fR\fcertificates\"L\n" +
 	"\x0eKeySignRequest\x12 \n" +
 	"\vfingerprint\x18\x01 \x01(\fR\vfingerprint\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\",\n" +
@@ -1330,7 +1387,7 @@ func file_federation_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_federation_plugin_v1_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_federation_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_federation_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_federation_plugin_v1_plugin_proto_goTypes = []any{
 	(Role)(0),                   // 0: federation.plugin.v1.Role
 	(SignatureAlgorithm)(0),     // 1: federation.plugin.v1.SignatureAlgorithm
@@ -1352,49 +1409,51 @@ var file_federation_plugin_v1_plugin_proto_goTypes = []any{
 	(*IdentitySignRequest)(nil), // 17: federation.plugin.v1.IdentitySignRequest
 	(*SigningKeysRequest)(nil),  // 18: federation.plugin.v1.SigningKeysRequest
 	(*SigningKeysResponse)(nil), // 19: federation.plugin.v1.SigningKeysResponse
-	(*KeySignRequest)(nil),      // 20: federation.plugin.v1.KeySignRequest
-	(*SignResponse)(nil),        // 21: federation.plugin.v1.SignResponse
-	(*ErrorDetail)(nil),         // 22: federation.plugin.v1.ErrorDetail
-	nil,                         // 23: federation.plugin.v1.Configuration.SettingsEntry
-	nil,                         // 24: federation.plugin.v1.Configuration.SecretsEntry
+	(*KeyChain)(nil),            // 20: federation.plugin.v1.KeyChain
+	(*KeySignRequest)(nil),      // 21: federation.plugin.v1.KeySignRequest
+	(*SignResponse)(nil),        // 22: federation.plugin.v1.SignResponse
+	(*ErrorDetail)(nil),         // 23: federation.plugin.v1.ErrorDetail
+	nil,                         // 24: federation.plugin.v1.Configuration.SettingsEntry
+	nil,                         // 25: federation.plugin.v1.Configuration.SecretsEntry
 }
 var file_federation_plugin_v1_plugin_proto_depIdxs = []int32{
 	0,  // 0: federation.plugin.v1.InfoResponse.roles:type_name -> federation.plugin.v1.Role
-	23, // 1: federation.plugin.v1.Configuration.settings:type_name -> federation.plugin.v1.Configuration.SettingsEntry
-	24, // 2: federation.plugin.v1.Configuration.secrets:type_name -> federation.plugin.v1.Configuration.SecretsEntry
+	24, // 1: federation.plugin.v1.Configuration.settings:type_name -> federation.plugin.v1.Configuration.SettingsEntry
+	25, // 2: federation.plugin.v1.Configuration.secrets:type_name -> federation.plugin.v1.Configuration.SecretsEntry
 	6,  // 3: federation.plugin.v1.ValidateRequest.configuration:type_name -> federation.plugin.v1.Configuration
 	6,  // 4: federation.plugin.v1.ConfigureRequest.configuration:type_name -> federation.plugin.v1.Configuration
 	0,  // 5: federation.plugin.v1.ConfigureResponse.roles:type_name -> federation.plugin.v1.Role
 	1,  // 6: federation.plugin.v1.IdentitySignRequest.algorithm:type_name -> federation.plugin.v1.SignatureAlgorithm
 	2,  // 7: federation.plugin.v1.IdentitySignRequest.hash:type_name -> federation.plugin.v1.Hash
-	3,  // 8: federation.plugin.v1.ErrorDetail.code:type_name -> federation.plugin.v1.ErrorCode
-	4,  // 9: federation.plugin.v1.Lifecycle.Info:input_type -> federation.plugin.v1.InfoRequest
-	7,  // 10: federation.plugin.v1.Lifecycle.Validate:input_type -> federation.plugin.v1.ValidateRequest
-	9,  // 11: federation.plugin.v1.Lifecycle.Configure:input_type -> federation.plugin.v1.ConfigureRequest
-	13, // 12: federation.plugin.v1.Trust.TrustBundle:input_type -> federation.plugin.v1.TrustBundleRequest
-	11, // 13: federation.plugin.v1.Trust.Watch:input_type -> federation.plugin.v1.WatchRequest
-	15, // 14: federation.plugin.v1.Identity.Identity:input_type -> federation.plugin.v1.IdentityRequest
-	11, // 15: federation.plugin.v1.Identity.Watch:input_type -> federation.plugin.v1.WatchRequest
-	17, // 16: federation.plugin.v1.Identity.Sign:input_type -> federation.plugin.v1.IdentitySignRequest
-	18, // 17: federation.plugin.v1.Key.SigningKeys:input_type -> federation.plugin.v1.SigningKeysRequest
-	11, // 18: federation.plugin.v1.Key.Watch:input_type -> federation.plugin.v1.WatchRequest
-	20, // 19: federation.plugin.v1.Key.Sign:input_type -> federation.plugin.v1.KeySignRequest
-	5,  // 20: federation.plugin.v1.Lifecycle.Info:output_type -> federation.plugin.v1.InfoResponse
-	8,  // 21: federation.plugin.v1.Lifecycle.Validate:output_type -> federation.plugin.v1.ValidateResponse
-	10, // 22: federation.plugin.v1.Lifecycle.Configure:output_type -> federation.plugin.v1.ConfigureResponse
-	14, // 23: federation.plugin.v1.Trust.TrustBundle:output_type -> federation.plugin.v1.TrustBundleResponse
-	12, // 24: federation.plugin.v1.Trust.Watch:output_type -> federation.plugin.v1.WatchResponse
-	16, // 25: federation.plugin.v1.Identity.Identity:output_type -> federation.plugin.v1.IdentityResponse
-	12, // 26: federation.plugin.v1.Identity.Watch:output_type -> federation.plugin.v1.WatchResponse
-	21, // 27: federation.plugin.v1.Identity.Sign:output_type -> federation.plugin.v1.SignResponse
-	19, // 28: federation.plugin.v1.Key.SigningKeys:output_type -> federation.plugin.v1.SigningKeysResponse
-	12, // 29: federation.plugin.v1.Key.Watch:output_type -> federation.plugin.v1.WatchResponse
-	21, // 30: federation.plugin.v1.Key.Sign:output_type -> federation.plugin.v1.SignResponse
-	20, // [20:31] is the sub-list for method output_type
-	9,  // [9:20] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	20, // 8: federation.plugin.v1.SigningKeysResponse.chains:type_name -> federation.plugin.v1.KeyChain
+	3,  // 9: federation.plugin.v1.ErrorDetail.code:type_name -> federation.plugin.v1.ErrorCode
+	4,  // 10: federation.plugin.v1.Lifecycle.Info:input_type -> federation.plugin.v1.InfoRequest
+	7,  // 11: federation.plugin.v1.Lifecycle.Validate:input_type -> federation.plugin.v1.ValidateRequest
+	9,  // 12: federation.plugin.v1.Lifecycle.Configure:input_type -> federation.plugin.v1.ConfigureRequest
+	13, // 13: federation.plugin.v1.Trust.TrustBundle:input_type -> federation.plugin.v1.TrustBundleRequest
+	11, // 14: federation.plugin.v1.Trust.Watch:input_type -> federation.plugin.v1.WatchRequest
+	15, // 15: federation.plugin.v1.Identity.Identity:input_type -> federation.plugin.v1.IdentityRequest
+	11, // 16: federation.plugin.v1.Identity.Watch:input_type -> federation.plugin.v1.WatchRequest
+	17, // 17: federation.plugin.v1.Identity.Sign:input_type -> federation.plugin.v1.IdentitySignRequest
+	18, // 18: federation.plugin.v1.Key.SigningKeys:input_type -> federation.plugin.v1.SigningKeysRequest
+	11, // 19: federation.plugin.v1.Key.Watch:input_type -> federation.plugin.v1.WatchRequest
+	21, // 20: federation.plugin.v1.Key.Sign:input_type -> federation.plugin.v1.KeySignRequest
+	5,  // 21: federation.plugin.v1.Lifecycle.Info:output_type -> federation.plugin.v1.InfoResponse
+	8,  // 22: federation.plugin.v1.Lifecycle.Validate:output_type -> federation.plugin.v1.ValidateResponse
+	10, // 23: federation.plugin.v1.Lifecycle.Configure:output_type -> federation.plugin.v1.ConfigureResponse
+	14, // 24: federation.plugin.v1.Trust.TrustBundle:output_type -> federation.plugin.v1.TrustBundleResponse
+	12, // 25: federation.plugin.v1.Trust.Watch:output_type -> federation.plugin.v1.WatchResponse
+	16, // 26: federation.plugin.v1.Identity.Identity:output_type -> federation.plugin.v1.IdentityResponse
+	12, // 27: federation.plugin.v1.Identity.Watch:output_type -> federation.plugin.v1.WatchResponse
+	22, // 28: federation.plugin.v1.Identity.Sign:output_type -> federation.plugin.v1.SignResponse
+	19, // 29: federation.plugin.v1.Key.SigningKeys:output_type -> federation.plugin.v1.SigningKeysResponse
+	12, // 30: federation.plugin.v1.Key.Watch:output_type -> federation.plugin.v1.WatchResponse
+	22, // 31: federation.plugin.v1.Key.Sign:output_type -> federation.plugin.v1.SignResponse
+	21, // [21:32] is the sub-list for method output_type
+	10, // [10:21] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_federation_plugin_v1_plugin_proto_init() }
@@ -1408,7 +1467,7 @@ func file_federation_plugin_v1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_federation_plugin_v1_plugin_proto_rawDesc), len(file_federation_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   4,
 		},
