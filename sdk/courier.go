@@ -59,8 +59,9 @@ type courier struct {
 	acked     []uint64             // to be deleted from the outbox
 	flushing  bool
 	replaying bool
-	rescan    bool // there may be entries that replay has passed
-	failures  int  // in a row, of whole requests
+	rescan    bool   // there may be entries that replay has passed
+	rewind    uint64 // the first of these, if it is known; 0 otherwise
+	failures  int    // in a row, of whole requests
 	lastErr   error
 	full      bool // the last message did not fit into the outbox
 	fastest   time.Duration
@@ -114,8 +115,16 @@ func (c *courier) leaveLocked(p *parcel) {
 	}
 	p.waiting = true
 	if p.known {
-		c.replaySoonLocked()
+		c.returnLocked(p.seq)
 	}
+}
+
+// returnLocked gives an entry of the outbox back to replay, at its place.
+func (c *courier) returnLocked(seq uint64) {
+	if c.rewind == 0 || seq < c.rewind {
+		c.rewind = seq
+	}
+	c.replaySoonLocked()
 }
 
 // run sends batches until nothing pends.
@@ -281,7 +290,7 @@ func (c *courier) settleLocked(p *parcel, r reply) (duplicate bool) {
 			c.acked = append(c.acked, p.seq)
 		}
 	} else if p.known && p.seq != 0 {
-		c.replaySoonLocked()
+		c.returnLocked(p.seq)
 	}
 	if p.push != nil {
 		duplicate = p.push.settle(p.voter, r)
@@ -315,7 +324,7 @@ func (c *courier) recorded(p *parcel, seq uint64, err error) {
 		if p.acked {
 			c.acked = append(c.acked, seq)
 		} else if p.settled || p.waiting {
-			c.replaySoonLocked()
+			c.returnLocked(seq)
 		}
 	case err == nil:
 		full, c.full = !c.full, true

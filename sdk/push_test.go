@@ -2,12 +2,11 @@ package sdk_test
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"strings"
 	"testing"
 	"time"
-
-	"crypto/ed25519"
 
 	"github.com/alphaonedev/federation/sdk"
 	"github.com/alphaonedev/federation/sdk/quorum"
@@ -85,6 +84,9 @@ func TestPushWithAPeerDownMeetsMajorityAndDrainsWhenItReturns(t *testing.T) {
 			t.Errorf("acked %d", result.Acked)
 		}
 	}
+	for mesh.Nodes[0].Status().Peers[1].Outbox.Sending > 0 { // the last attempts of the pushes themselves
+		time.Sleep(time.Millisecond)
+	}
 	mesh.Nodes[2].Start(t)
 	flush(t, mesh.Nodes[0])
 	got := mesh.Nodes[2].Received()
@@ -102,7 +104,7 @@ func TestPushWithAPeerDownMeetsMajorityAndDrainsWhenItReturns(t *testing.T) {
 }
 
 func TestPushOutOfReachFailsEarlyAndSaysWhy(t *testing.T) {
-	mesh := sdktest.Mesh(t, 3, sdktest.MeshOptions{Writes: 3, Configure: func(_ int, b *sdk.Builder) {
+	mesh := sdktest.Mesh(t, 3, sdktest.MeshOptions{Writes: 3, Configure: func(_ *sdktest.MeshNetwork, _ int, b *sdk.Builder) {
 		b.Quorum.AckTimeout = time.Minute
 	}})
 	mesh.Nodes[2].Stop()

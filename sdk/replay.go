@@ -169,6 +169,10 @@ func (r *replayer) await() {
 func (r *replayer) gather() (batches [][]*parcel, end bool, err error) {
 	c := r.c
 	c.mu.Lock()
+	if c.rewind != 0 && c.rewind <= r.after {
+		r.after = c.rewind - 1
+	}
+	c.rewind = 0
 	width, size := r.pace.width, r.size
 	if c.failures > 0 {
 		width, size = 1, 1 // a probe

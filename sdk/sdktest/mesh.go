@@ -31,8 +31,10 @@ type MeshOptions struct {
 	Unsigned bool
 	// Inbound is the application of node i. Default: it keeps what it is given (MeshNode.Received).
 	Inbound func(i int) sdk.Inbound
-	// Configure changes the Builder of node i before it is built.
-	Configure func(i int, b *sdk.Builder)
+	// Leaf changes the certificate of node i before it is issued.
+	Leaf func(i int, leaf *Leaf)
+	// Configure changes the Builder of node i before it is built. All nodes have addresses by then.
+	Configure func(mesh *MeshNetwork, i int, b *sdk.Builder)
 }
 
 // A MeshNetwork is a federation of nodes in this process, each with a server of its own on loopback.
@@ -52,6 +54,7 @@ type MeshNode struct {
 	addr     string
 	inbound  sdk.Inbound
 	mu       sync.Mutex
+	key      signer.Key
 	received []sdk.Delivery
 	server   *http.Server
 	serving  chan struct{}
@@ -81,7 +84,11 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 		}
 		listeners[i] = l
 		node := &MeshNode{addr: l.Addr().String(), URL: "https://" + l.Addr().String()}
-		node.Identity = mesh.CA.Issue(t, Leaf{DNS: []string{meshName(i)}})
+		leaf := Leaf{DNS: []string{meshName(i)}}
+		if o.Leaf != nil {
+			o.Leaf(i, &leaf)
+		}
+		node.Identity = mesh.CA.Issue(t, leaf)
 		node.inbound = sdk.Inbound{Apply: node.apply}
 		if o.Inbound != nil {
 			node.inbound = o.Inbound(i)
@@ -95,13 +102,8 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 			Quorum:   quorum.Policy{Writes: o.Writes},
 		}
 		if !o.Unsigned {
-			private := Ed25519(t)
-			node.SigningKey = private.Public().(ed25519.PublicKey)
-			key, err := signer.KeyOf(private)
-			if err != nil {
-				t.Fatalf("sdktest: %v", err)
-			}
-			b.Key = meshProvider{key: key}
+			node.newKey(t)
+			b.Key = meshProvider{node: node}
 		}
 		for j, other := range mesh.Nodes {
 			if j != i {
@@ -109,7 +111,7 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 			}
 		}
 		if o.Configure != nil {
-			o.Configure(i, &b)
+			o.Configure(mesh, i, &b)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		f, err := b.Build(ctx)
@@ -131,7 +133,6 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 type meshProvider struct {
 	mesh *MeshNetwork
 	node *MeshNode
-	key  signer.Key
 }
 
 func (p meshProvider) TrustBundle(context.Context) (*sdk.TrustBundle, error) {
@@ -143,10 +144,35 @@ func (p meshProvider) Identity(context.Context) (*sdk.Identity, error) {
 }
 
 func (p meshProvider) SigningKeys(context.Context) (*sdk.KeySet, error) {
-	return &sdk.KeySet{Active: p.key}, nil
+	p.node.mu.Lock()
+	defer p.node.mu.Unlock()
+	return &sdk.KeySet{Active: p.node.key}, nil
 }
 
 func meshName(i int) string { return fmt.Sprintf("node-%d.mesh", i) }
+
+// newKey gives the node another signing key, of which its Federation learns when it asks.
+func (n *MeshNode) newKey(t TB) {
+	private := Ed25519(t)
+	key, err := signer.KeyOf(private)
+	if err != nil {
+		t.Fatalf("sdktest: %v", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.key, n.SigningKey = key, private.Public().(ed25519.PublicKey)
+}
+
+// RotateSigningKey gives the node another signing key and waits until it is in service.
+func (n *MeshNode) RotateSigningKey(t TB) {
+	t.Helper()
+	n.newKey(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := n.Refresh(ctx); err != nil {
+		t.Fatalf("sdktest: %v", err)
+	}
+}
 
 // Received returns what the node's application was given so far, unless MeshOptions.Inbound is set.
 func (n *MeshNode) Received() []sdk.Delivery {

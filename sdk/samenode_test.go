@@ -1,0 +1,88 @@
+package sdk_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/alphaonedev/federation/sdk"
+	"github.com/alphaonedev/federation/sdk/quorum"
+	"github.com/alphaonedev/federation/sdk/sdktest"
+)
+
+// eventsOf collects the events of one kind.
+type eventsOf struct {
+	kind sdk.EventKind
+	mu   sync.Mutex
+	got  []sdk.Event
+}
+
+func (e *eventsOf) add(ev sdk.Event) {
+	if ev.Kind == e.kind {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.got = append(e.got, ev)
+	}
+}
+
+func (e *eventsOf) count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.got)
+}
+
+func TestTwoURLsOfOneNodeCountOnce(t *testing.T) {
+	for name, unsigned := range map[string]bool{"by certificate": true, "by key": false} {
+		t.Run(name, func(t *testing.T) {
+			events := &eventsOf{kind: sdk.EventSameNode}
+			mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{
+				Writes: 2, Unsigned: unsigned,
+				Leaf: func(i int, l *sdktest.Leaf) {
+					if i == 1 {
+						l.DNS = append(l.DNS, "alias.mesh")
+					}
+				},
+				Configure: func(_ *sdktest.MeshNetwork, i int, b *sdk.Builder) {
+					if i == 0 {
+						alias := b.Peers[0]
+						alias.Name, alias.ID, alias.ServerName = "alias", "alias.mesh", "alias.mesh"
+						alias.URL += "/alias"
+						b.Peers = append(b.Peers, alias)
+						b.Quorum.Writes = 3
+						b.OnEvent = events.add
+					}
+				},
+			})
+			_, err := push(t, mesh.Nodes[0], sdk.Message{Body: []byte("x")})
+			var not *quorum.NotMetError
+			if !errors.As(err, &not) || not.Got > 2 {
+				t.Fatalf("one node and this one were counted as three: %v", err)
+			}
+			if unsigned && (not.Got != 2 || not.Reason != quorum.Drift || events.count() != 1) {
+				t.Errorf("got %d, %v, %d events", not.Got, not.Reason, events.count())
+			}
+		})
+	}
+}
+
+func TestAPeerThatIsThisNodeCountsOnce(t *testing.T) {
+	events := &eventsOf{kind: sdk.EventSameNode}
+	mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{Writes: 2, Configure: func(mesh *sdktest.MeshNetwork, i int, b *sdk.Builder) {
+		if i == 0 {
+			b.Peers = append(b.Peers, sdk.Peer{Name: "mirror", URL: mesh.Nodes[0].URL, ServerName: "node-0.mesh"})
+			b.Quorum.Writes = 3
+			b.OnEvent = events.add
+		}
+	}})
+	_, err := push(t, mesh.Nodes[0], sdk.Message{Body: []byte("x")})
+	var not *quorum.NotMetError
+	if !errors.As(err, &not) || not.Got != 2 {
+		t.Fatalf("this node was counted twice: %v", err)
+	}
+	if not.Reason != quorum.Drift || !errors.Is(not.Outcomes[2].Err, quorum.ErrSameIdentity) {
+		t.Errorf("got %v: %+v", not.Reason, not.Outcomes[2])
+	}
+	if events.count() != 1 {
+		t.Errorf("%d events", events.count())
+	}
+}

@@ -1,0 +1,125 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alphaonedev/federation/sdk/quorum"
+)
+
+func TestTurnstileKeepsTheOrderOfAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s turnstile
+		var mu sync.Mutex
+		var order []uint32
+		for i := range uint32(8) {
+			go func() {
+				time.Sleep(time.Duration(8-i) * time.Millisecond) // the last arrives first
+				tn := turn{stream: 1, base: 0, index: i}
+				if err := s.enter(t.Context(), "p", tn); err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				order = append(order, i)
+				mu.Unlock()
+				s.leave("p", tn)
+			}()
+		}
+		time.Sleep(time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.IsSorted(order) || len(order) != 8 {
+			t.Errorf("order %v", order)
+		}
+	})
+}
+
+func TestTurnstileDoesNotWaitForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s turnstile
+		start := time.Now()
+		if err := s.enter(t.Context(), "p", turn{stream: 1, base: 0, index: 1}); !errors.Is(err, errOutOfTurn) || time.Since(start) != turnWait {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := s.enter(ctx, "p", turn{stream: 1, base: 0, index: 1}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%v", err)
+		}
+		if err := s.enter(t.Context(), "p", turn{stream: 1, base: 0, index: 1000}); !errors.Is(err, errOutOfTurn) {
+			t.Errorf("too far ahead: %v", err)
+		}
+		if err := s.enter(t.Context(), "p", turn{stream: 1, base: 9, index: 9}); err != nil {
+			t.Errorf("after a restart of the receiver: %v", err)
+		}
+		for i := range uint64(100) {
+			s.leave("p", turn{stream: i + 2, index: 1})
+		}
+		if n := len(s.peers["p"]); n != maxStreams {
+			t.Errorf("%d streams are remembered", n)
+		}
+	})
+}
+
+func TestAckMemoryIsBoundedForEachPeer(t *testing.T) {
+	m := newAckMemory(10)
+	add := func(peer, key string) bool {
+		r, first := m.begin(peer, key)
+		if first {
+			m.end(peer, key, r, &quorum.Ack{Operation: key})
+		}
+		return first
+	}
+	add("a", "kept")
+	for _, op := range numbered(1000) {
+		add("b", op)
+	}
+	if n := len(m.peers["b"].known); n != 10 {
+		t.Errorf("%d acks are remembered", n)
+	}
+	if add("a", "kept") {
+		t.Error("one peer's messages pushed another's out")
+	}
+	if add("b", "op-999") || !add("b", "op-000") {
+		t.Error("it is not the oldest that goes")
+	}
+	r, _ := m.begin("a", "failed")
+	m.end("a", "failed", r, nil)
+	if _, first := m.begin("a", "failed"); !first {
+		t.Error("a message that was not applied is remembered")
+	}
+}
+
+func TestAcksAreSignedTogetherUnderLoad(t *testing.T) {
+	key := &slowKey{Key: testSigningKey(t, 1)}
+	ring := &keyring{active: key, public: publicOf(key)}
+	var s ackSigner
+	var wg sync.WaitGroup
+	all := make([]*quorum.Ack, 200)
+	for i := range all {
+		all[i] = &quorum.Ack{Operation: numbered(200)[i], Sender: "a", Recipient: "b", Verdict: Applied, Time: time.Now()}
+		wg.Go(func() {
+			if err := s.sign(t.Context(), ring, all[i:i+1]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, a := range all {
+		if err := a.Verify(ring.public); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := key.calls.Load(); n > 100 {
+		t.Errorf("%d signatures for %d acks that came at once", n, len(all))
+	}
+	if s.signing || s.next != nil {
+		t.Error("the turn was not passed back")
+	}
+}
