@@ -18,8 +18,8 @@ import (
 	"github.com/alphaonedev/federation/signer"
 )
 
-// post sends a signed request by hand.
-func post(t *testing.T, from, to *sdktest.MeshNode, method, path, media string, body []byte) *http.Response {
+// postTo sends a signed request by hand.
+func postTo(t *testing.T, from, to *sdktest.MeshNode, method, path, media string, body []byte) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, to.URL+path, bytes.NewReader(body))
 	if err != nil {
@@ -71,7 +71,7 @@ func TestHandlerRefuses(t *testing.T) {
 		"a cursor that is too large": {1, "GET", pull + "?cursor=" + strings.Repeat("x", 2000), "", nil, 400, sdk.TagCursor},
 	} {
 		t.Run(name, func(t *testing.T) {
-			resp := post(t, mesh.Nodes[0], mesh.Nodes[c.to], c.method, c.path, c.media, c.body)
+			resp := postTo(t, mesh.Nodes[0], mesh.Nodes[c.to], c.method, c.path, c.media, c.body)
 			if resp.StatusCode != c.status || signer.RefusalOf(resp) != c.tag {
 				t.Errorf("status %d, tag %q, want %d and %q", resp.StatusCode, signer.RefusalOf(resp), c.status, c.tag)
 			}
@@ -82,7 +82,7 @@ func TestHandlerRefuses(t *testing.T) {
 func TestHandlerServesTheKeyDirectoryUnderAnyPrefix(t *testing.T) {
 	mesh := sdktest.Mesh(t, 2)
 	for _, path := range []string{signer.DirectoryPath, "/some/prefix" + signer.DirectoryPath} {
-		resp := post(t, mesh.Nodes[0], mesh.Nodes[1], "GET", path, "", nil)
+		resp := postTo(t, mesh.Nodes[0], mesh.Nodes[1], "GET", path, "", nil)
 		body, err := io.ReadAll(resp.Body)
 		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(body), signer.Thumbprint(mesh.Nodes[1].SigningKey)) {
 			t.Errorf("%s: status %d, %v: %s", path, resp.StatusCode, err, body)
@@ -179,7 +179,7 @@ func TestMessagesOfABatchAreAppliedInOrder(t *testing.T) {
 	for i := range 20 {
 		messages = append(messages, sdk.Message{Operation: string(rune('a' + i)), Body: []byte{1}, ContentType: "text/plain"})
 	}
-	resp := post(t, mesh.Nodes[0], mesh.Nodes[1], "POST", "/api/v1/sync/push", sdk.MediaBatch, sdk.BatchFrom("node-0.mesh", messages...))
+	resp := postTo(t, mesh.Nodes[0], mesh.Nodes[1], "POST", "/api/v1/sync/push", sdk.MediaBatch, sdk.BatchFrom("node-0.mesh", messages...))
 	if resp.StatusCode != 200 {
 		t.Fatalf("status %d", resp.StatusCode)
 	}
