@@ -71,14 +71,20 @@ type courier struct {
 
 func (c *courier) peer() string { return *c.name.Load() }
 
-// offer takes a new message: it is sent now, with others as soon as there is room, or by replay.
+// expect keeps replay from sending a message that is about to be recorded and offered.
+func (c *courier) expect(p *parcel) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.live[p.Operation] = append(c.live[p.Operation], p)
+}
+
+// offer takes a message that is expected: it is sent now, with others as soon as there is room, or by replay.
 func (c *courier) offer(p *parcel) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p.settled { // its recording failed before it was offered
 		return
 	}
-	c.live[p.Operation] = append(c.live[p.Operation], p)
 	switch {
 	case c.d.opts.Ordered && c.replaying:
 		c.leaveLocked(p)

@@ -107,7 +107,7 @@ func TestAPanicOfTheApplicationIsARefusal(t *testing.T) {
 				}
 			}}
 		},
-		Configure: func(_ *sdktest.MeshNetwork, i int, b *sdk.Builder) {
+		Configure: func(i int, b *sdk.Builder) {
 			if i == 1 {
 				b.OnEvent = func(e sdk.Event) {
 					if e.Kind == sdk.EventReceived {

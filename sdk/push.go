@@ -97,6 +97,7 @@ func (d *delivery) push(ctx context.Context, l *letter, policy quorum.Policy, pe
 	for i, ref := range peers {
 		parcels[i] = &parcel{letter: l, push: p, voter: i + 1}
 		p.couriers[i] = d.courier(ref)
+		p.couriers[i].expect(parcels[i])
 	}
 	// With a store that answers at once, and where order matters, recording comes first, and with any other beside the sending.
 	if d.instant || d.opts.Ordered {

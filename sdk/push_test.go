@@ -104,7 +104,7 @@ func TestPushWithAPeerDownMeetsMajorityAndDrainsWhenItReturns(t *testing.T) {
 }
 
 func TestPushOutOfReachFailsEarlyAndSaysWhy(t *testing.T) {
-	mesh := sdktest.Mesh(t, 3, sdktest.MeshOptions{Writes: 3, Configure: func(_ *sdktest.MeshNetwork, _ int, b *sdk.Builder) {
+	mesh := sdktest.Mesh(t, 3, sdktest.MeshOptions{Writes: 3, Configure: func(_ int, b *sdk.Builder) {
 		b.Quorum.AckTimeout = time.Minute
 	}})
 	mesh.Nodes[2].Stop()

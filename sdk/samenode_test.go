@@ -54,7 +54,7 @@ func TestTwoURLsOfOneNodeCountOnce(t *testing.T) {
 						l.DNS = append(l.DNS, "alias.mesh")
 					}
 				},
-				Configure: func(_ *sdktest.MeshNetwork, i int, b *sdk.Builder) {
+				Configure: func(i int, b *sdk.Builder) {
 					if i == 0 {
 						alias := b.Peers[0]
 						alias.Name, alias.ID, alias.ServerName = "alias", "alias.mesh", "alias.mesh"
@@ -82,9 +82,11 @@ func TestTwoURLsOfOneNodeCountOnce(t *testing.T) {
 
 func TestAPeerThatIsThisNodeCountsOnce(t *testing.T) {
 	events := &eventsOf{kind: sdk.EventSameNode}
-	mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{Writes: 2, Configure: func(mesh *sdktest.MeshNetwork, i int, b *sdk.Builder) {
+	var url string
+	prepare := func(mesh *sdktest.MeshNetwork) { url = mesh.Nodes[0].URL }
+	mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{Writes: 2, Prepare: prepare, Configure: func(i int, b *sdk.Builder) {
 		if i == 0 {
-			b.Peers = append(b.Peers, sdk.Peer{Name: "mirror", URL: mesh.Nodes[0].URL, ServerName: "node-0.mesh"})
+			b.Peers = append(b.Peers, sdk.Peer{Name: "mirror", URL: url, ServerName: "node-0.mesh"})
 			b.Quorum.Writes = 3
 			b.OnEvent = events.add
 		}

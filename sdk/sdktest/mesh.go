@@ -33,8 +33,10 @@ type MeshOptions struct {
 	Inbound func(i int) sdk.Inbound
 	// Leaf changes the certificate of node i before it is issued.
 	Leaf func(i int, leaf *Leaf)
-	// Configure changes the Builder of node i before it is built. All nodes have addresses by then.
-	Configure func(mesh *MeshNetwork, i int, b *sdk.Builder)
+	// Prepare is called once, when all nodes have addresses and none is built.
+	Prepare func(mesh *MeshNetwork)
+	// Configure changes the Builder of node i before it is built.
+	Configure func(i int, b *sdk.Builder)
 }
 
 // A MeshNetwork is a federation of nodes in this process, each with a server of its own on loopback.
@@ -95,6 +97,9 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 		}
 		mesh.Nodes = append(mesh.Nodes, node)
 	}
+	if o.Prepare != nil {
+		o.Prepare(mesh)
+	}
 	for i, node := range mesh.Nodes {
 		b := sdk.Builder{
 			Trust:    meshProvider{mesh: mesh},
@@ -111,7 +116,7 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 			}
 		}
 		if o.Configure != nil {
-			o.Configure(mesh, i, &b)
+			o.Configure(i, &b)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		f, err := b.Build(ctx)
