@@ -213,7 +213,7 @@ func (l *login) postpone(s *session) {
 	defer l.mu.Unlock()
 	wait := loginBackoffMax
 	if !s.expires.IsZero() {
-		wait = min(wait, time.Until(s.expires)/4)
+		wait = max(min(wait, time.Until(s.expires)/4), time.Second)
 	}
 	s.renewAt = time.Now().Add(wait/2 + rand.N(wait/2+1))
 }
@@ -268,14 +268,15 @@ func saysDead(msg string) bool {
 	return strings.Contains(msg, "invalid token") || strings.Contains(msg, "bad token")
 }
 
-// due is how long the token can be left alone; 0: no limit.
+// due is how long the token can be left alone; 0: no limit, or there is none to be kept alive.
 func (l *login) due() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.current == nil || l.current.renewAt.IsZero() {
+	s := l.current
+	if s == nil || s.renewAt.IsZero() || !time.Now().Before(s.expires) {
 		return 0
 	}
-	return max(time.Until(l.current.renewAt), time.Second)
+	return max(time.Until(s.renewAt), time.Second)
 }
 
 // secrets are the strings that no message may hold.

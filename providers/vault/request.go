@@ -133,12 +133,9 @@ func (c *Client) data(ctx context.Context, r call, out any) error {
 	return nil
 }
 
-// refresh is when to pull again: after want, or earlier where the token needs it, so that a token whose
-// life is shorter than want is renewed in time.
+// refresh is when to pull again, for a pull that renews the token where that is due: after want, or earlier
+// where the token needs it.
 func (c *Client) refresh(want time.Duration) time.Duration {
-	if want <= 0 {
-		want = defaultRefresh
-	}
 	if due := c.auth.due(); due > 0 && due < want {
 		return due
 	}

@@ -54,6 +54,9 @@ func (c *Client) Trust(o TrustOptions) *Trust {
 	if len(o.Mounts) == 0 {
 		o.Mounts = []string{"pki"}
 	}
+	if o.RefreshAfter <= 0 {
+		o.RefreshAfter = defaultRefresh
+	}
 	return &Trust{client: c, opts: o, mounts: map[string]*mountState{}}
 }
 
@@ -104,7 +107,7 @@ func (t *Trust) pull(ctx context.Context) (*sdk.TrustBundle, error) {
 		}
 		t.client.cfg.Logger.Warn("a PKI mount does not answer; its last roots stay", "error", err)
 	}
-	b := &sdk.TrustBundle{RefreshAfter: t.client.refresh(t.opts.RefreshAfter)}
+	b := &sdk.TrustBundle{RefreshAfter: t.opts.RefreshAfter}
 	now := time.Now()
 	seen := map[string]bool{}
 	for _, m := range t.opts.Mounts {
