@@ -126,7 +126,7 @@ func (l *letter) forOutbox() outbox.Message {
 
 // content is the request body for a batch.
 func contentOf(wire signer.Wire, letters []*letter, turn turn) *signer.Content {
-	alone := len(letters) == 1 && turn == (turn0)
+	alone := len(letters) == 1 && turn == turn0
 	switch {
 	case alone && wire == signer.WireAIMemory:
 		l := letters[0]

@@ -31,8 +31,10 @@ func TestOneScopeNeverVouchesForAnother(t *testing.T) {
 	// inbound: each with its own
 	ap := a.peer()
 	for _, n := range []*node{b, e} {
-		update(t, n.tr, transport.Material{Identity: map[*node]*sdktest.CA{b: acme, e: evil}[n].Issue(t, sdktest.Leaf{DNS: []string{n.host()}}).TLS,
-			Trust: trust(ours), Peers: []transport.Peer{ap}})
+		update(t, n.tr, transport.Material{
+			Identity: map[*node]*sdktest.CA{b: acme, e: evil}[n].Issue(t, sdktest.Leaf{DNS: []string{n.host()}}).TLS,
+			Trust:    trust(ours), Peers: []transport.Peer{ap},
+		})
 		if h := mustSend(t, n, a, "x"); h.Get("X-Peer") != n.name {
 			t.Errorf("%s was taken for %q", n.name, h.Get("X-Peer"))
 		}

@@ -27,7 +27,6 @@ type anchors struct {
 	roots     []*x509.Certificate
 	transport *http.Transport
 	ca        *ca.Client
-	stored    bool // from the state folder: the CA has not confirmed them yet
 }
 
 func (c *Client) newAnchors(roots []*x509.Certificate) (*anchors, error) {

@@ -85,6 +85,8 @@ func (e *remoteError) Unwrap() []error {
 
 // fromStatus makes one of the module's errors of what came over the wire, and says how long the backend
 // wishes to be left alone. Text from the plugin is bounded and free of control characters and secrets.
+//
+//lint:ignore ST1008 the error is what it makes, not how it fails
 func fromStatus(err error, redact func(string) string) (error, time.Duration) {
 	if err == nil {
 		return nil, 0

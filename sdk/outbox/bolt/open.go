@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 const (
@@ -75,7 +76,7 @@ func open(path string, opts Options) (*Store, error) {
 	})
 	switch {
 	case err == nil:
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%w by another process (or another Store): give each its own file: %w", ErrLocked, err)
 	case errors.Is(err, fs.ErrPermission), errors.As(err, new(*fs.PathError)):
 		return nil, err

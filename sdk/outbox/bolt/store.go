@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/alphaonedev/federation/sdk/outbox"
 )
@@ -199,7 +200,7 @@ func (s *Store) add(peer string, d counts) {
 }
 
 func closedErr(err error) error {
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return fmt.Errorf("outbox: %w", outbox.ErrClosed)
 	}
 	return err

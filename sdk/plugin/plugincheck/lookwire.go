@@ -199,11 +199,11 @@ func lookConfigure(ctx context.Context, t *target) error {
 		return err
 	}
 	if len(roles) == 0 {
-		return errors.New("Configure names no role")
+		return errors.New("the answer to Configure names no role")
 	}
 	for _, r := range roles {
 		if !has(info.Roles, r) {
-			return fmt.Errorf("Configure names %v, which Info does not offer (%v)", r, info.Roles)
+			return fmt.Errorf("the answer to Configure names %v, which Info does not offer (%v)", r, info.Roles)
 		}
 	}
 	return p.serves(ctx, roles)

@@ -291,7 +291,7 @@ func (t *target) configured(ctx context.Context) (*process, []pluginpb.Role, err
 	r, err := p.configure(ctx, t.configuration(1))
 	if err != nil {
 		p.close()
-		return nil, nil, fmt.Errorf("Configure: %w%s", err, p.tail())
+		return nil, nil, fmt.Errorf("calling Configure: %w%s", err, p.tail())
 	}
 	return p, r.Roles, nil
 }
