@@ -53,6 +53,8 @@ type vector struct {
 	Tag       Tag         `json:"tag"`                     // of the refusal; "": accepted
 	Operation string      `json:"operation,omitempty"`     // of an accepted message
 	Repeat    bool        `json:"repeat,omitempty"`        // the message arrived once before, and was accepted
+
+	signed string // what the sender signed, whatever arrived
 }
 
 const vectorNow = 1764000000
@@ -124,7 +126,7 @@ func (d *draft) sign() *draft {
 	}
 	d.input = string(appendInput(nil, &d.in))
 	base := d.m.appendBase(nil, d.input[len(sigLabel):])
-	d.v.Base = base64.StdEncoding.EncodeToString(base)
+	d.v.Base, d.v.signed = base64.StdEncoding.EncodeToString(base), string(base)
 	d.sig = string(appendSignature(nil, ed25519.Sign(key, base)))
 	d.v.Header = nil
 	if d.m.body {
@@ -571,15 +573,7 @@ func TestVectorsAreCurrentAndHold(t *testing.T) {
 func checkVector(t *testing.T, f *vectorFile, v *vector) {
 	var peers []DirectoryPeer
 	for name, keys := range f.Keys {
-		p := DirectoryPeer{Name: name}
-		for _, k := range keys {
-			raw, err := base64.RawURLEncoding.DecodeString(k)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.Keys = append(p.Keys, crypto.PublicKey(ed25519.PublicKey(raw)))
-		}
-		peers = append(peers, p)
+		peers = append(peers, DirectoryPeer{Name: name, Keys: rawKeys(t, keys)})
 	}
 	keys, err := NewKeyDirectory(DirectoryConfig{Peers: peers})
 	if err != nil {
@@ -627,6 +621,18 @@ func checkVector(t *testing.T, f *vectorFile, v *vector) {
 	if v.Tag == TagSignAgain && r.Epoch != v.Epoch {
 		t.Errorf("epoch %q, want %q", r.Epoch, v.Epoch)
 	}
+}
+
+func rawKeys(t testing.TB, keys []string) (all []crypto.PublicKey) {
+	t.Helper()
+	for _, k := range keys {
+		raw, err := base64.RawURLEncoding.DecodeString(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, ed25519.PublicKey(raw))
+	}
+	return all
 }
 
 // forever remembers since a given time.
