@@ -18,6 +18,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/alphaonedev/federation/internal/vaulttest/vaultbin"
 	"github.com/alphaonedev/federation/sdk/sdktest"
 )
 
@@ -40,7 +41,7 @@ type Server struct {
 // again keep it. The test is skipped where the server has not been built.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	bin, err := Binary()
+	bin, err := vaultbin.Path()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/alphaonedev/federation/internal/vaulttest"
+	"github.com/alphaonedev/federation/internal/vaulttest/vaultbin"
 )
 
 func main() {
-	if err := vaulttest.Build(os.Stderr); err != nil {
+	if err := vaultbin.Build(os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
 	}

@@ -1,4 +1,6 @@
-package vaulttest
+// Package vaultbin finds the Vault server for tests and examples, and builds it where it is missing. It is apart
+// from vaulttest so that a command can use it without package testing.
+package vaultbin
 
 import (
 	"crypto/sha256"
@@ -12,9 +14,9 @@ import (
 	"time"
 )
 
-// Binary returns where the server is, or would be: a path in the user's cache folder that changes with the
+// Path returns where the server is, or would be: a path in the user's cache folder that changes with the
 // sources, or one in the repository's .cache folder where there is no user.
-func Binary() (string, error) {
+func Path() (string, error) {
 	dir, err := sourceDir()
 	if err != nil {
 		return "", err
@@ -43,7 +45,7 @@ func Binary() (string, error) {
 // Build builds the server if it is missing, and tells progress about it. A first build takes minutes, and
 // most of a gigabyte of downloads and build cache.
 func Build(progress io.Writer) error {
-	bin, err := Binary()
+	bin, err := Path()
 	if err != nil {
 		return err
 	}
