@@ -36,8 +36,8 @@ var rules = map[string][]string{
 
 	"providers/stepca/stepcaplugin": {"providers/stepca", "sdk", "sdk/plugin", "internal/fault"},
 	"providers/stepca/cmd":          {"providers/stepca/stepcaplugin", "sdk/plugin"},
-	"providers/file/cmd":            {"providers/file", "sdk/plugin"},
-	"providers/vault/cmd":           {"providers/vault", "sdk/plugin"},
+	"providers/file/cmd":            {"providers/file", "sdk", "sdk/plugin"},
+	"providers/vault/cmd":           {"providers/vault", "sdk", "sdk/plugin"},
 
 	"examples": {"..."},
 }
