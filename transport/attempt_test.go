@@ -2,7 +2,6 @@ package transport_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -650,5 +649,3 @@ func TestWarmDialsEachPeerOnceAndReportsTheRest(t *testing.T) {
 		t.Errorf("stats %+v, want one warmed connection, used warm", st)
 	}
 }
-
-var _ = bytes.NewReader

@@ -3,7 +3,6 @@ package transport_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -19,7 +18,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if serveBare() {
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const patient = 20 * time.Second
 
@@ -137,9 +141,8 @@ func newNode(t testing.TB, name string, opts transport.Options, h http.Handler) 
 			h.ServeHTTP(w, r)
 		}),
 		IdleTimeout: transport.ServerIdleTimeout,
-		ErrorLog:    nil,
+		ErrorLog:    silentLog,
 	}
-	n.srv.ErrorLog = silentLog
 	tl := n.tr.Listener(countingListener{l, &n.conns})
 	done := make(chan struct{})
 	go func() {
@@ -255,5 +258,3 @@ func protocols(t *testing.T, f func(t *testing.T, p transport.Protocol)) {
 	t.Run("HTTP1", func(t *testing.T) { f(t, transport.HTTP1) })
 	t.Run("HTTP2", func(t *testing.T) { f(t, transport.HTTP2) })
 }
-
-var _ = x509.NewCertPool

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,38 +154,78 @@ func (l *live) list() []*rawConn {
 	return all
 }
 
-// recheck verifies every connection against s and severs those that fail. With force it looks also at those
-// that nothing changed for.
-func (t *Transport) recheck(s *snapshot, force bool) (cut int) {
-	type job struct {
-		c     *rawConn
-		certs []*x509.Certificate
-		prev  verdict
-		same  bool
-	}
+// recheck verifies every connection against s, severs those that fail, and returns how many they were.
+func (t *Transport) recheck(s *snapshot) int {
 	l := &t.live
 	l.mu.Lock()
-	jobs := make([]job, 0, len(l.conns))
+	jobs := make(chan judged, len(l.conns))
 	for c := range l.conns {
-		jobs = append(jobs, job{c, c.certs, c.accepted, c.distrusted == s.distrustedKey})
+		jobs <- judged{c, c.certs, c.accepted, c.distrusted == s.distrustedKey}
 	}
 	l.mu.Unlock()
+	close(jobs)
 	now := time.Now()
-	for _, j := range jobs {
-		e := s.byMember[j.prev.entry.member]
-		if !force && j.same && e != nil && e.scope == j.prev.entry.scope && e.policy == j.prev.entry.policy && !j.c.inbound {
-			l.accept(j.c, verdict{e, j.prev.chain, j.prev.until}, s)
-			continue
-		}
-		v, err := t.again(s, j.c, j.certs, j.prev.chain, now)
-		if err == nil {
-			l.accept(j.c, v, s)
-			continue
-		}
-		cut++
-		t.cutConn(j.c, j.prev.entry, err)
+	var cut atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(jobs)/32+1) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			r := rechecker{t: t, s: s, now: now, failed: make(map[failedKey]error)}
+			for j := range jobs {
+				if r.check(j) {
+					cut.Add(1)
+				}
+			}
+		}()
 	}
-	return cut
+	wg.Wait()
+	return int(cut.Load())
+}
+
+// judged is a live connection with what it was accepted for.
+type judged struct {
+	c     *rawConn
+	certs []*x509.Certificate
+	prev  verdict
+	same  bool // nothing was distrusted since
+}
+
+// A rechecker remembers what failed: connections of one peer tend to bear one certificate, and a chain that leads
+// nowhere is the dearest to verify.
+type rechecker struct {
+	t      *Transport
+	s      *snapshot
+	now    time.Time
+	failed map[failedKey]error
+}
+
+type failedKey struct {
+	member  *member // nil: inbound
+	inbound bool
+	chain   [32]byte
+}
+
+// check reports whether it severed the connection.
+func (r *rechecker) check(j judged) bool {
+	l := &r.t.live
+	e := r.s.byMember[j.prev.entry.member]
+	if j.same && e != nil && e.scope == j.prev.entry.scope && e.policy == j.prev.entry.policy && !j.c.inbound {
+		l.accept(j.c, verdict{e, j.prev.chain, j.prev.until}, r.s)
+		return false
+	}
+	key := failedKey{j.c.member, j.c.inbound, chainKey(j.certs)}
+	err := r.failed[key]
+	if err == nil {
+		var v verdict
+		if v, err = r.t.again(r.s, j.c, j.certs, j.prev.chain, r.now); err == nil {
+			l.accept(j.c, v, r.s)
+			return false
+		}
+		r.failed[key] = err
+	}
+	r.t.cutConn(j.c, j.prev.entry, err)
+	return true
 }
 
 // again verifies a live connection. The time of an outbound one is held before its certificates' end: such a

@@ -3,11 +3,9 @@ package transport_test
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -302,8 +300,3 @@ func request(t testing.TB, ctx context.Context, method string, to *node, body io
 	}
 	return req
 }
-
-var (
-	_ = errors.Is
-	_ = strings.NewReader
-)

@@ -194,7 +194,7 @@ func (t *Transport) trust(s, old *snapshot) {
 	t.snapshots++
 	s.seq = t.snapshots
 	t.snap.Store(s)
-	cut := t.recheck(s, false)
+	cut := t.recheck(s)
 	if old != nil {
 		gone := func(m *member) bool { return s.byMember[m] == nil }
 		for _, g := range t.generations() {
