@@ -58,9 +58,13 @@ func readState(path string) (*stateFile, error) {
 	if len(raw) > maxState {
 		return nil, fmt.Errorf("%w: %s has more than %d bytes", fault.ErrMaterial, path, maxState)
 	}
+	return parseState(raw, path)
+}
+
+// parseState reads the content of a state file. Its errors hold nothing of it: it has a key.
+func parseState(raw []byte, path string) (*stateFile, error) {
 	var s stateFile
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if err := dec.Decode(&s); err != nil { // the decoder's error may quote the file, which holds a key
+	if err := json.Unmarshal(raw, &s); err != nil {
 		return nil, fmt.Errorf("%w: %s is not a whole state file", fault.ErrMaterial, path)
 	}
 	if s.Version != stateVersion {
