@@ -1,0 +1,77 @@
+// Package plugincheck runs the command plugincheck on a plugin, for the tests of the examples.
+package plugincheck
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/alphaonedev/federation/examples/internal/smallca"
+)
+
+// Build builds a command of this module and returns its path.
+func Build(t *testing.T, pkg string) string {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	cmd := exec.Command("go", "build", "-o", out, "github.com/alphaonedev/federation/"+pkg)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build %s: %v\n%s", pkg, err, text)
+	}
+	return out
+}
+
+// Run checks a plugin for the small certificate authority against every rule.
+func Run(t *testing.T, command ...string) {
+	t.Helper()
+	ca, err := smallca.Start("127.0.0.1:0", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ca.Close() })
+	args := append([]string{
+		"-set", "url=" + ca.URL, "-set", "root-sha256=" + ca.SHA256, "-set", "name=a.example",
+		"-set", "state=" + t.TempDir(), "-secret", "token=" + ca.Token, "--",
+	}, command...)
+	Check(t, args...)
+}
+
+// Check runs plugincheck with arguments of its own.
+func Check(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.Command(Build(t, "sdk/plugin/plugincheck"), args...)
+	text, err := cmd.CombinedOutput()
+	t.Logf("%s", text)
+	if err != nil {
+		t.Errorf("plugincheck: %v", err)
+	}
+}
+
+// Python returns an interpreter that has what a plugin in Python needs. Without one the test is skipped, unless
+// FEDERATION_NO_SKIP is set: then setup makes one.
+func Python(t *testing.T, example string) string {
+	t.Helper()
+	venv := filepath.Join(example, ".venv", "bin", "python")
+	for _, python := range []string{venv, "python3"} {
+		path, err := exec.LookPath(python)
+		if err == nil && exec.Command(path, "-c", "import grpc, cryptography, google.protobuf").Run() == nil {
+			path, err = filepath.Abs(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return path
+		}
+	}
+	if os.Getenv("FEDERATION_NO_SKIP") == "" {
+		t.Skip("no Python with grpcio, protobuf and cryptography; examples/plugin-python/setup makes one")
+	}
+	if text, err := exec.Command(filepath.Join(example, "setup")).CombinedOutput(); err != nil {
+		t.Fatalf("setup: %v\n%s", err, text)
+	}
+	path, err := filepath.Abs(venv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

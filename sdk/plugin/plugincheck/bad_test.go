@@ -1,0 +1,296 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	pluginpb "github.com/alphaonedev/federation/sdk/plugin/proto"
+)
+
+// A badPlugin keeps every rule but the one that its mode names. "good" keeps all.
+type badPlugin struct {
+	mode string
+	key  crypto.Signer // signs messages
+	tls  crypto.Signer // that of the leaf
+	leaf []byte
+	over chan struct{}
+
+	mu       sync.Mutex
+	revision uint64
+	broken   bool
+	leaked   []*os.File
+	busy     chan struct{}
+}
+
+type (
+	badLifecycle struct {
+		pluginpb.UnimplementedLifecycleServer
+		*badPlugin
+	}
+	badTrust struct {
+		pluginpb.UnimplementedTrustServer
+		*badPlugin
+	}
+	badIdentity struct {
+		pluginpb.UnimplementedIdentityServer
+		*badPlugin
+	}
+	badKey struct {
+		pluginpb.UnimplementedKeyServer
+		*badPlugin
+	}
+)
+
+// bad is main of the plugin under test.
+func bad(mode string) {
+	if os.Getenv("FEDERATION_PLUGIN") == "" {
+		fmt.Fprintln(os.Stderr, "this is a plugin")
+		if mode == "human" {
+			os.Exit(0)
+		}
+		os.Exit(2)
+	}
+	switch mode {
+	case "prints-first":
+		fmt.Println("welcome")
+		time.Sleep(time.Hour)
+	case "no-flush":
+		fmt.Print("1|1|unix")
+		return
+	case "silent":
+		time.Sleep(time.Hour)
+	}
+	b := &badPlugin{mode: mode, over: make(chan struct{}), busy: make(chan struct{}, 1)}
+	seed := sha256.Sum256([]byte("the key survives a restart"))
+	if mode == "forgets" {
+		_, _ = rand.Read(seed[:])
+	}
+	b.key = ed25519.NewKeyFromSeed(seed[:])
+	b.tls = b.key
+	if mode == "one-salt" {
+		b.tls, _ = rsa.GenerateKey(rand.Reader, 2048)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a.example"}, DNSNames: []string{"a.example"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	b.leaf, _ = x509.CreateCertificate(rand.Reader, template, template, b.tls.Public(), b.tls)
+	if err := b.serve(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func (b *badPlugin) serve() error {
+	own, _, err := certificate()
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM([]byte(os.Getenv("PLUGIN_CLIENT_CERT")))
+	config := &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{own}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool}
+	if b.mode == "no-client-auth" {
+		config.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	path := filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)), grpc.ChainUnaryInterceptor(b.oneAtATime))
+	h := health.NewServer()
+	serving := grpc_health_v1.HealthCheckResponse_SERVING
+	if b.mode == "not-serving" {
+		serving = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	}
+	h.SetServingStatus("plugin", serving)
+	grpc_health_v1.RegisterHealthServer(s, h)
+	pluginpb.RegisterLifecycleServer(s, badLifecycle{badPlugin: b})
+	pluginpb.RegisterTrustServer(s, badTrust{badPlugin: b})
+	pluginpb.RegisterIdentityServer(s, badIdentity{badPlugin: b})
+	pluginpb.RegisterKeyServer(s, badKey{badPlugin: b})
+	s.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "plugin.GRPCController", HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{{MethodName: "Shutdown", Handler: func(any, context.Context, func(any) error, grpc.UnaryServerInterceptor) (any, error) {
+			if b.mode != "deaf" {
+				time.AfterFunc(20*time.Millisecond, func() { os.Exit(0) })
+			}
+			return &emptypb.Empty{}, nil
+		}}},
+	}, nil)
+	if b.mode == "deaf" || b.mode == "orphan" {
+		signal.Ignore(syscall.SIGTERM)
+	}
+	if b.mode != "orphan" {
+		go func() {
+			for parent := os.Getppid(); os.Getppid() == parent; {
+				time.Sleep(50 * time.Millisecond)
+			}
+			os.Exit(3)
+		}()
+	}
+	fmt.Printf("1|1|unix|%s|grpc|%s\n", path, base64.RawStdEncoding.EncodeToString(own.Certificate[0]))
+	return s.Serve(l)
+}
+
+// oneAtATime refuses calls that come while another is served.
+func (b *badPlugin) oneAtATime(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	if b.mode == "one-at-a-time" && strings.HasPrefix(info.FullMethod, "/federation.") {
+		select {
+		case b.busy <- struct{}{}:
+			defer func() { <-b.busy }()
+			time.Sleep(5 * time.Millisecond)
+		default:
+			return nil, status.Error(codes.Unavailable, "busy")
+		}
+	}
+	return next(ctx, req)
+}
+
+var everyRole = []pluginpb.Role{pluginpb.Role_ROLE_TRUST, pluginpb.Role_ROLE_IDENTITY, pluginpb.Role_ROLE_KEY}
+
+func (b badLifecycle) Info(context.Context, *pluginpb.InfoRequest) (*pluginpb.InfoResponse, error) {
+	r := &pluginpb.InfoResponse{Name: "bad-" + b.mode, Version: "1", Roles: everyRole}
+	switch b.mode {
+	case "no-name":
+		r.Name = ""
+	case "more-roles":
+		r.Roles = everyRole[:1]
+	}
+	return r, nil
+}
+
+func (b badLifecycle) Configure(_ context.Context, r *pluginpb.ConfigureRequest) (*pluginpb.ConfigureResponse, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := r.Configuration
+	for name := range c.Settings {
+		if b.mode != "any-setting" {
+			b.broken = b.mode == "drops-old"
+			return nil, status.Errorf(codes.InvalidArgument, "unknown setting %q", name)
+		}
+	}
+	if c.Revision < b.revision && b.mode != "any-revision" {
+		return nil, status.Error(codes.InvalidArgument, "older than what is in force")
+	}
+	b.revision = c.Revision
+	switch b.mode {
+	case "leaks":
+		if f, err := os.Open("/dev/null"); err == nil {
+			b.leaked = append(b.leaked, f)
+		}
+	case "chatters":
+		fmt.Fprintln(os.Stderr, strings.Repeat("chatter ", 2000))
+	case "blabs":
+		fmt.Fprintln(os.Stderr, "configured with", string(c.Secrets["token"]))
+	}
+	if b.mode == "wrong-code" {
+		return &pluginpb.ConfigureResponse{Roles: everyRole[:1]}, nil
+	}
+	return &pluginpb.ConfigureResponse{Roles: everyRole}, nil
+}
+
+// ready refuses calls before Configure.
+func (b *badPlugin) ready() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if (b.revision == 0 && b.mode != "eager") || b.broken {
+		return status.Error(codes.Unavailable, "not configured")
+	}
+	return nil
+}
+
+func (b badTrust) TrustBundle(context.Context, *pluginpb.TrustBundleRequest) (*pluginpb.TrustBundleResponse, error) {
+	if b.mode == "no-roots" {
+		return &pluginpb.TrustBundleResponse{}, b.ready()
+	}
+	return &pluginpb.TrustBundleResponse{Roots: [][]byte{b.leaf}}, b.ready()
+}
+
+func (b badTrust) Watch(_ *pluginpb.WatchRequest, s grpc.ServerStreamingServer[pluginpb.WatchResponse]) error {
+	if b.mode != "mute" {
+		_ = s.Send(&pluginpb.WatchResponse{})
+	}
+	<-s.Context().Done()
+	return nil
+}
+
+func (b badIdentity) Identity(context.Context, *pluginpb.IdentityRequest) (*pluginpb.IdentityResponse, error) {
+	if b.mode == "wrong-code" {
+		return nil, status.Error(codes.NotFound, "none")
+	}
+	r := &pluginpb.IdentityResponse{Chain: [][]byte{b.leaf}, Fingerprint: print(b.tls), SignatureSchemes: []uint32{uint32(tls.Ed25519)}}
+	if b.mode == "one-salt" {
+		r.SignatureSchemes = []uint32{uint32(tls.PSSWithSHA256), uint32(tls.PSSWithSHA512)}
+	}
+	return r, b.ready()
+}
+
+func print(key crypto.Signer) []byte {
+	der, _ := x509.MarshalPKIXPublicKey(key.Public())
+	sum := sha256.Sum256(der)
+	return sum[:]
+}
+
+func (b *badPlugin) sign(fingerprint, message []byte) (*pluginpb.SignResponse, error) {
+	switch {
+	case b.mode == "wrong-key":
+		return &pluginpb.SignResponse{Signature: make([]byte, 64)}, nil
+	case string(fingerprint) != string(print(b.key)) && b.mode != "signs-anyway":
+		return nil, status.Error(codes.Aborted, "another key")
+	}
+	sig, err := b.key.Sign(rand.Reader, message, crypto.Hash(0))
+	return &pluginpb.SignResponse{Signature: sig}, err
+}
+
+func (b badIdentity) Sign(_ context.Context, r *pluginpb.IdentitySignRequest) (*pluginpb.SignResponse, error) {
+	if b.mode == "one-salt" {
+		hash := crypto.SHA256
+		if r.Hash == pluginpb.Hash_HASH_SHA512 {
+			hash = crypto.SHA512
+		}
+		sig, err := b.tls.Sign(rand.Reader, r.Input, &rsa.PSSOptions{Hash: hash, SaltLength: 32})
+		return &pluginpb.SignResponse{Signature: sig}, err
+	}
+	return b.sign(r.Fingerprint, r.Input)
+}
+
+func (b badKey) SigningKeys(context.Context, *pluginpb.SigningKeysRequest) (*pluginpb.SigningKeysResponse, error) {
+	if b.mode == "wrong-code" {
+		return nil, status.Error(codes.Unimplemented, "no such role")
+	}
+	return &pluginpb.SigningKeysResponse{Active: b.key.Public().(ed25519.PublicKey)}, b.ready()
+}
+
+func (b badKey) Sign(_ context.Context, r *pluginpb.KeySignRequest) (*pluginpb.SignResponse, error) {
+	return b.sign(r.Fingerprint, r.Message)
+}
