@@ -10,7 +10,7 @@ RACE     ?= $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 TOOLS     = $(BIN)/.tools
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: help test vault-server short lint fmt fuzz cover bench bench-wan cross ci clean
+.PHONY: help proto test vault-server short lint fmt fuzz cover bench bench-wan cross ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
@@ -50,6 +50,9 @@ cover: ## test coverage, into coverage.out
 
 bench: ## benchmarks (docs/benchmarks.md reads them)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+proto: ## write the plugin protocol's generated code again; CI proves that nothing changes
+	$(GO) -C sdk/plugin/proto/gen run .
 
 cross: ## build and vet for every platform
 	@for p in $(PLATFORMS); do \

@@ -136,7 +136,7 @@ func (p *Plugin) meaning(parent, ctx context.Context, in *instance, limit time.D
 		in.suspect()
 		return fmt.Errorf("plugin %s: %w: no answer within %v", in.name, fault.ErrUnavailable, limit)
 	}
-	said, retry := fromStatus(err, in.logs.redact)
+	retry, said := fromStatus(err, in.logs.redact)
 	said = fmt.Errorf("plugin %s: %w", in.name, said)
 	if retry > 0 {
 		return &fault.ProviderError{Err: said, RetryAfter: retry}

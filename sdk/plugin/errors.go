@@ -86,21 +86,20 @@ func (e *remoteError) Unwrap() []error {
 // fromStatus makes one of the module's errors of what came over the wire, and says how long the backend
 // wishes to be left alone. Text from the plugin is bounded and free of control characters and secrets.
 //
-//lint:ignore ST1008 the error is what it makes, not how it fails
-func fromStatus(err error, redact func(string) string) (error, time.Duration) {
+func fromStatus(err error, redact func(string) string) (time.Duration, error) {
 	if err == nil {
-		return nil, 0
+		return 0, nil
 	}
 	st, ok := status.FromError(err)
 	if !ok {
-		return err, 0
+		return 0, err
 	}
 	text := redact(clean(st.Message()))
 	switch {
 	case st.Code() == codes.ResourceExhausted && strings.Contains(text, "received message larger than max"):
-		return &remoteError{text: "the answer is too large: " + text, is: fault.ErrMaterial}, 0
+		return 0, &remoteError{text: "the answer is too large: " + text, is: fault.ErrMaterial}
 	case st.Code() == codes.DeadlineExceeded:
-		return &remoteError{text: "no answer in time: " + text, is: fault.ErrUnavailable, cause: context.DeadlineExceeded}, 0
+		return 0, &remoteError{text: "no answer in time: " + text, is: fault.ErrUnavailable, cause: context.DeadlineExceeded}
 	}
 	out := &remoteError{text: text, is: fault.ErrUnavailable}
 	for _, m := range meanings {
@@ -129,7 +128,7 @@ func fromStatus(err error, redact func(string) string) (error, time.Duration) {
 	if out.text == "" {
 		out.text = out.is.Error()
 	}
-	return out, retry
+	return retry, out
 }
 
 func detailOf(st *status.Status) *pluginpb.ErrorDetail {

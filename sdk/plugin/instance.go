@@ -170,7 +170,7 @@ func (in *instance) greet(ctx context.Context) error {
 	in.tasks.Go(in.drainOutput)
 	info, err := in.lifecycle.Info(ctx, &pluginpb.InfoRequest{})
 	if err != nil {
-		err, _ = fromStatus(err, in.logs.redact)
+		_, err = fromStatus(err, in.logs.redact)
 		return fmt.Errorf("Info: %w", err)
 	}
 	in.name, in.version, in.offers = info.Name, clean(info.Version), fromRoles(info.Roles)
@@ -190,7 +190,7 @@ func (in *instance) configure(ctx context.Context, s Settings) ([]fault.Role, er
 	answer, err := in.lifecycle.Configure(ctx, &pluginpb.ConfigureRequest{Configuration: toConfiguration(s)})
 	if err != nil {
 		// Its ancestry is kept for call, which asks whether the process is gone.
-		said, _ := fromStatus(err, redactor(s.Secrets))
+		_, said := fromStatus(err, redactor(s.Secrets))
 		return nil, &wireError{fmt.Errorf("plugin %s: configure: %w", in.name, said), err}
 	}
 	roles := fromRoles(answer.Roles)

@@ -160,7 +160,7 @@ func (p *Plugin) compare(ctx context.Context, old, in *instance, role fault.Role
 	defer cancel()
 	fresh, err := p.pullAny(ctx, in, role)
 	if err != nil {
-		said, _ := fromStatus(err, in.logs.redact)
+		_, said := fromStatus(err, in.logs.redact)
 		if w, ok := errors.AsType[*wireError](err); ok {
 			said = w.error
 		}

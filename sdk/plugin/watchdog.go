@@ -23,7 +23,7 @@ func (in *instance) health(ctx context.Context) error {
 	answer, err := grpc_health_v1.NewHealthClient(in.conn).Check(ctx,
 		&grpc_health_v1.HealthCheckRequest{Service: healthName}, grpc.WaitForReady(true))
 	if err != nil {
-		err, _ = fromStatus(err, in.logs.redact)
+		_, err = fromStatus(err, in.logs.redact)
 		return err
 	}
 	if answer.Status != grpc_health_v1.HealthCheckResponse_SERVING {
