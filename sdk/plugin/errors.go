@@ -85,7 +85,6 @@ func (e *remoteError) Unwrap() []error {
 
 // fromStatus makes one of the module's errors of what came over the wire, and says how long the backend
 // wishes to be left alone. Text from the plugin is bounded and free of control characters and secrets.
-//
 func fromStatus(err error, redact func(string) string) (time.Duration, error) {
 	if err == nil {
 		return 0, nil
