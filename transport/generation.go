@@ -27,6 +27,9 @@ type generation struct {
 	pools    map[poolKey]*pool
 	caches   map[*member]tls.ClientSessionCache
 	deadline *time.Timer
+
+	tickets   [][32]byte // nil: no resumption
+	ticketAge time.Time
 }
 
 type poolKey struct {
@@ -52,11 +55,29 @@ func (t *Transport) newGeneration(id uint64, identity *tls.Certificate) *generat
 	return g
 }
 
-// rotateTicketKey gives the generation a ticket key of its own: a session of another is unknown to it.
+// rotateTicketKey gives the generation a new ticket key of its own: a session of another generation is unknown to
+// it. The key before stays for sessions that are resumed soon.
 func (g *generation) rotateTicketKey() {
 	var key [32]byte
 	_, _ = rand.Read(key[:]) // never fails
-	g.server.SetSessionTicketKeys([][32]byte{key})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tickets = append([][32]byte{key}, g.tickets...)
+	g.tickets = g.tickets[:min(len(g.tickets), 2)]
+	g.ticketAge = time.Now()
+	g.server.SetSessionTicketKeys(g.tickets)
+}
+
+// ticketLife is how long a ticket key makes tickets; it opens them for as long again.
+const ticketLife = 12 * time.Hour
+
+func (g *generation) refreshTicketKey(now time.Time) {
+	g.mu.RLock()
+	due := g.server != nil && g.tickets != nil && now.Sub(g.ticketAge) > ticketLife
+	g.mu.RUnlock()
+	if due {
+		g.rotateTicketKey()
+	}
 }
 
 func (g *generation) certificate() *tls.Certificate {
@@ -219,7 +240,10 @@ func (p *pool) abandon(why *Error) int {
 	p.closed = why
 	n := len(p.conns)
 	for c := range p.conns {
-		c.raw.cut.CompareAndSwap(nil, why)
+		if c.active > 0 {
+			// Not by a close_notify: a server that sees one may end its answer early, and properly.
+			c.raw.sever(why)
+		}
 		p.discardLocked(c)
 	}
 	for _, w := range p.waiters {

@@ -23,6 +23,7 @@ func (t *Transport) janitor() {
 
 func (t *Transport) sweep(now time.Time) {
 	for _, g := range t.generations() {
+		g.refreshTicketKey(now)
 		for _, p := range g.list() {
 			if n := p.sweep(now); n > 0 {
 				t.event(Event{Type: EventPeerExpired, Peer: t.nameOf(p.member), Generation: g.id, N: n})

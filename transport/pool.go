@@ -48,6 +48,9 @@ const maxStreams = 100
 // one made for this call, beyond the limit if need be.
 func (p *pool) acquire(ctx context.Context, fresh bool) (c *conn, cold bool, err error) {
 	for dead := 0; ; {
+		if err := ctx.Err(); err != nil {
+			return nil, cold, &Error{Op: "wait", Kind: KindOf(err), Err: err}
+		}
 		p.mu.Lock()
 		if p.closed != nil {
 			p.mu.Unlock()
