@@ -62,7 +62,7 @@ func (s *Signer) hashBody(body io.Reader, length int64) (sum [sha256.Size]byte, 
 	}
 	w := cappedHash{hash: sha256.New(), left: limit}
 	if n, err = io.CopyBuffer(&w, body, buf[:]); err == nil {
-		w.hash.Sum(sum[:0])
+		copy(sum[:], w.hash.Sum(nil))
 	}
 	return sum, n, err
 }

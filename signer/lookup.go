@@ -42,11 +42,36 @@ type lookup struct {
 // NegativeTTL; the caller waits for that within ctx. ErrNotFound: the peer has no such key, or is none of
 // ours, or another peer claims the key too. ErrUnavailable: the peer could not be asked.
 func (d *KeyDirectory) Key(ctx context.Context, peer, keyID string) (ed25519.PublicKey, error) {
+	if k := d.known(peer, keyID); k != nil {
+		return k, nil
+	}
 	keys, err := d.find(ctx, peer, func(now time.Time) lookup { return d.look(peer, keyID, now) }, func() { d.miss(peer, keyID) })
 	if err != nil {
 		return nil, err
 	}
 	return keys[0], nil
+}
+
+// known is the way of almost every message: a key that needs no asking and no renewal.
+func (d *KeyDirectory) known(peer, keyID string) ed25519.PublicKey {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	p := d.peers[peer]
+	if p == nil {
+		return nil
+	}
+	if k, ok := p.configured[keyID]; ok {
+		return k
+	}
+	if p.static || p.fetched == nil {
+		return nil
+	}
+	now := d.config.Clock()
+	k, ok := p.fetched.keys[keyID]
+	if !ok || !now.Before(p.fetched.renew) || d.usable(peer, keyID, &k, now) != nil {
+		return nil
+	}
+	return k.Key
 }
 
 // Keys implements KeySource: the configured keys, then those that were fetched, in the order of their ids.

@@ -3,6 +3,7 @@ package signer
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"strings"
@@ -26,8 +27,8 @@ func (s *Signer) Sign(req *http.Request, to Audience) error {
 	if err := checkHeader(req.Header); err != nil {
 		return err
 	}
-	var nonce Nonce
-	if err := s.nonce(&nonce, to.Epoch); err != nil {
+	nonce, err := newNonce(to.Epoch)
+	if err != nil {
 		return err
 	}
 	if to.Operation != "" && (!visible(to.Operation, maxOperation) || to.Operation == noOperation) {
@@ -110,18 +111,17 @@ func (s *Signer) sign(ctx context.Context, m *message, params string) ([]byte, e
 	return signChecked(ctx, s.config.Key, s.public, m.appendBase(nil, params))
 }
 
-// nonce draws 128 bits, the first 64 of which are the recipient's epoch where it asked for that.
-func (s *Signer) nonce(n *Nonce, ep string) error {
-	random := n[:]
+// newNonce draws 128 bits, the first 64 of which are the recipient's epoch where it asked for that.
+func newNonce(ep string) (n Nonce, err error) {
+	_, _ = rand.Read(n[:]) // never fails
 	if ep != "" {
 		e, ok := parseEpoch(ep)
 		if !ok {
-			return fmt.Errorf("signer: Epoch is %.20q, want what EpochOf returned: %w", ep, fault.ErrConfig)
+			return n, fmt.Errorf("signer: Epoch is %.20q, want what EpochOf returned: %w", ep, fault.ErrConfig)
 		}
-		random = n[copy(n[:], e[:]):]
+		copy(n[:], e[:])
 	}
-	_, err := s.random(random)
-	return err
+	return n, nil
 }
 
 // canonicalRequest fills in what the request's line and host say.

@@ -2,7 +2,6 @@ package signer
 
 import (
 	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -63,7 +62,6 @@ type Signer struct {
 	config Config
 	public ed25519.PublicKey
 	keyID  string
-	random func([]byte) (int, error)
 	chunks sync.Pool
 }
 
@@ -105,7 +103,7 @@ func New(c Config) (*Signer, error) {
 		return nil, fmt.Errorf("signer: %w", errors.Join(problems...))
 	}
 	keyID := Thumbprint(pub)
-	s := &Signer{config: c, public: pub, keyID: keyID, random: rand.Read}
+	s := &Signer{config: c, public: pub, keyID: keyID}
 	s.chunks.New = func() any { return new([chunkSize]byte) }
 	return s, nil
 }
