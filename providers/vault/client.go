@@ -42,13 +42,13 @@ func (c *Client) Validate() error {
 	return nil
 }
 
-// Close gives up signatures that are under way and closes idle connections. Requests after it fail with
+// Close gives up what is under way and closes every connection. Requests after it fail with
 // ErrClosed. The token is left to expire: a policy need not allow its revocation. Close is idempotent.
 func (c *Client) Close() error {
 	c.close()
 	c.once.Do(func() {})
 	if c.tr != nil {
-		c.tr.closeIdle()
+		c.tr.close()
 	}
 	return nil
 }

@@ -165,11 +165,12 @@ func (m *mountState) find(id string) *issuer {
 	return nil
 }
 
-// anchors returns all certificates, or those that no other one of the mount has signed.
+// anchors returns all certificates, or those that stand for themselves: no other one of the mount has signed
+// them, and none is the same authority's own root.
 func (m *mountState) anchors(all bool) []*x509.Certificate {
 	var out []*x509.Certificate
 	for _, i := range m.issuers {
-		if all || selfSigned(i.cert) || !m.signed(i.cert) {
+		if all || selfSigned(i.cert) || !m.signed(i.cert) && !m.hasRootOf(i.cert) {
 			out = append(out, i.cert)
 		}
 	}
@@ -179,6 +180,18 @@ func (m *mountState) anchors(all bool) []*x509.Certificate {
 func (m *mountState) signed(c *x509.Certificate) bool {
 	for _, i := range m.issuers {
 		if string(i.cert.RawSubject) == string(c.RawIssuer) && c.CheckSignatureFrom(i.cert) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// hasRootOf reports whether the mount has a self-signed certificate of the same name and key: c is then the one
+// that another root has signed, for peers that know only that.
+func (m *mountState) hasRootOf(c *x509.Certificate) bool {
+	for _, i := range m.issuers {
+		if string(i.cert.RawSubject) == string(c.RawSubject) && selfSigned(i.cert) &&
+			string(i.cert.RawSubjectPublicKeyInfo) == string(c.RawSubjectPublicKeyInfo) {
 			return true
 		}
 	}

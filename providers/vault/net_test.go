@@ -26,3 +26,11 @@ func endless(w http.ResponseWriter, _ *http.Request) bool {
 	}
 	return true
 }
+
+func keepAlive(rt http.RoundTripper) http.RoundTripper {
+	tr := rt.(*http.Transport).Clone()
+	tr.DisableKeepAlives = false
+	tr.ForceAttemptHTTP2 = true
+	tr.MaxIdleConnsPerHost = 8
+	return tr
+}

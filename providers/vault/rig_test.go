@@ -2,6 +2,8 @@ package vault_test
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("VAULT_COMMAND") != "" { // see TestTheWalkThroughWorks
+		if err := vaultCommand(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

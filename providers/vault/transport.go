@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -25,9 +24,10 @@ func newBase(cfg Config) (*api.Client, *watchful, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, nil, err
 	}
+	dial := &dialer{}
 	tr := &http.Transport{
 		Proxy:       cfg.Proxy,
-		DialContext: (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		DialContext: dial.dial,
 		TLSClientConfig: &tls.Config{
 			MinVersion:           tls.VersionTLS12,
 			ServerName:           cfg.ServerName,
@@ -43,11 +43,9 @@ func newBase(cfg Config) (*api.Client, *watchful, error) {
 	address := cfg.Address
 	if socket, ok := strings.CutPrefix(address, "unix://"); ok {
 		address = "http://localhost"
-		tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		}
+		dial.socket = socket
 	}
-	w := &watchful{timeout: cfg.Timeout, transports: transports{rootsFile: cfg.RootsFile, current: tr}}
+	w := &watchful{timeout: cfg.Timeout, dialer: dial, transports: transports{rootsFile: cfg.RootsFile, current: tr}}
 	c, err := api.NewClient(&api.Config{
 		Address:      address,
 		HttpClient:   &http.Client{Transport: w, CheckRedirect: noRedirect},
@@ -76,7 +74,14 @@ type noteKey struct{}
 // watchful bounds a request in time and its answer in size, and notes Retry-After.
 type watchful struct {
 	transports
+	dialer  *dialer
 	timeout time.Duration
+}
+
+// close ends every connection, those in use and those being made included.
+func (w *watchful) close() {
+	w.closeIdle()
+	w.dialer.close()
 }
 
 func (w *watchful) RoundTrip(req *http.Request) (*http.Response, error) {
