@@ -68,11 +68,15 @@ func (l *slogLogger) emit(level hclog.Level, message string, args []any) {
 }
 
 func (l *slogLogger) Log(level hclog.Level, msg string, args ...any) { l.emit(level, msg, args) }
-func (l *slogLogger) Trace(msg string, args ...any)                  { l.emit(hclog.Trace, msg, args) }
-func (l *slogLogger) Debug(msg string, args ...any)                  { l.emit(hclog.Debug, msg, args) }
-func (l *slogLogger) Info(msg string, args ...any)                   { l.emit(hclog.Info, msg, args) }
-func (l *slogLogger) Warn(msg string, args ...any)                   { l.emit(hclog.Warn, msg, args) }
-func (l *slogLogger) Error(msg string, args ...any)                  { l.emit(hclog.Error, msg, args) }
+func (l *slogLogger) Trace(msg string, args ...any) { l.emit(hclog.Trace, msg, args) }
+
+func (l *slogLogger) Debug(msg string, args ...any) { l.emit(hclog.Debug, msg, args) }
+
+func (l *slogLogger) Info(msg string, args ...any) { l.emit(hclog.Info, msg, args) }
+
+func (l *slogLogger) Warn(msg string, args ...any) { l.emit(hclog.Warn, msg, args) }
+
+func (l *slogLogger) Error(msg string, args ...any) { l.emit(hclog.Error, msg, args) }
 
 func (l *slogLogger) IsTrace() bool { return l.enabled(hclog.Trace) }
 func (l *slogLogger) IsDebug() bool { return l.enabled(hclog.Debug) }
@@ -151,7 +155,7 @@ func (l *slogLogger) StandardWriter(o *hclog.StandardLoggerOptions) io.Writer {
 	}
 	tap := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Off})
 	tap.RegisterSink(slogSink{l})
-	return tap.StandardWriterIntercept(o)
+	return tap.StandardWriter(o)
 }
 
 type slogSink struct{ *slogLogger }
