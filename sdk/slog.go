@@ -68,7 +68,7 @@ func (l *slogLogger) emit(level hclog.Level, message string, args []any) {
 }
 
 func (l *slogLogger) Log(level hclog.Level, msg string, args ...any) { l.emit(level, msg, args) }
-func (l *slogLogger) Trace(msg string, args ...any) { l.emit(hclog.Trace, msg, args) }
+func (l *slogLogger) Trace(msg string, args ...any)                  { l.emit(hclog.Trace, msg, args) }
 
 func (l *slogLogger) Debug(msg string, args ...any) { l.emit(hclog.Debug, msg, args) }
 
