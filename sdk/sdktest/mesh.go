@@ -31,6 +31,8 @@ type MeshOptions struct {
 	Unsigned bool
 	// Inbound is the application of node i. Default: it keeps what it is given (MeshNode.Received).
 	Inbound func(i int) sdk.Inbound
+	// Listen opens the listener of node i, at the same address each time. Default: on loopback.
+	Listen func(i int) (net.Listener, error)
 	// Leaf changes the certificate of node i before it is issued.
 	Leaf func(i int, leaf *Leaf)
 	// Prepare is called once, when all nodes have addresses and none is built.
@@ -53,7 +55,7 @@ type MeshNode struct {
 	SigningKey ed25519.PublicKey // nil with MeshOptions.Unsigned
 	URL        string
 
-	addr     string
+	listen   func() (net.Listener, error)
 	inbound  sdk.Inbound
 	mu       sync.Mutex
 	key      signer.Key
@@ -80,12 +82,12 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 	mesh := &MeshNetwork{CA: NewCA(t)}
 	listeners := make([]net.Listener, n)
 	for i := range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := o.listen(i)
 		if err != nil {
 			t.Fatalf("sdktest: %v", err)
 		}
 		listeners[i] = l
-		node := &MeshNode{addr: l.Addr().String(), URL: "https://" + l.Addr().String()}
+		node := &MeshNode{listen: func() (net.Listener, error) { return o.again(i, l.Addr().String()) }, URL: "https://" + l.Addr().String()}
 		leaf := Leaf{DNS: []string{meshName(i)}}
 		if o.Leaf != nil {
 			o.Leaf(i, &leaf)
@@ -132,6 +134,21 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 		t.Cleanup(node.Stop)
 	}
 	return mesh
+}
+
+func (o *MeshOptions) listen(i int) (net.Listener, error) {
+	if o.Listen != nil {
+		return o.Listen(i)
+	}
+	return net.Listen("tcp", "127.0.0.1:0")
+}
+
+// again opens the listener of node i once more.
+func (o *MeshOptions) again(i int, addr string) (net.Listener, error) {
+	if o.Listen != nil {
+		return o.Listen(i)
+	}
+	return net.Listen("tcp", addr)
 }
 
 // A meshProvider gives a node what it was made with.
@@ -219,7 +236,7 @@ func (n *MeshNode) Stop() {
 // restart.
 func (n *MeshNode) Start(t TB) {
 	t.Helper()
-	l, err := net.Listen("tcp", n.addr)
+	l, err := n.listen()
 	if err != nil {
 		t.Fatalf("sdktest: %v", err)
 	}
