@@ -75,6 +75,8 @@ func serveMode(mode string, args []string) {
 			stdin, _ := os.Readlink("/proc/self/fd/0")
 			return strings.Join(append(out, "dir="+dir, "stdin="+stdin), " ")
 		}))
+	case "limits":
+		plugin.Serve(says(limits))
 	case "lists":
 		plugin.Serve(says(func() string {
 			var out []string

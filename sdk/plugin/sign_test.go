@@ -54,15 +54,24 @@ func TestEverySignatureAlgorithmWorksInARealHandshake(t *testing.T) {
 	}
 }
 
+// mutual makes a TLS 1.3 connection in memory with client certificates.
+func mutual(ctx context.Context, server, client *tls.Certificate) error {
+	return connect(ctx, server, client, tls.VersionTLS13)
+}
+
 // handshake makes a connection in memory in which both sides show cert.
 func handshake(ctx context.Context, cert *tls.Certificate, version uint16) error {
+	return connect(ctx, cert, cert, version)
+}
+
+func connect(ctx context.Context, serverCert, clientCert *tls.Certificate, version uint16) error {
 	a, b := net.Pipe()
 	defer a.Close()
 	defer b.Close()
 	config := &tls.Config{
-		MinVersion: version, MaxVersion: version, Certificates: []tls.Certificate{*cert}, InsecureSkipVerify: true,
+		MinVersion: version, MaxVersion: version, Certificates: []tls.Certificate{*serverCert}, InsecureSkipVerify: true,
 		ClientAuth:           tls.RequireAnyClientCert,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return clientCert, nil },
 	}
 	served := make(chan error, 1)
 	go func() {

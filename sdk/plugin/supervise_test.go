@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,49 +23,6 @@ import (
 	"github.com/alphaonedev/federation/sdk"
 	"github.com/alphaonedev/federation/sdk/plugin"
 )
-
-// A recorder keeps events.
-type recorder struct {
-	mu     sync.Mutex
-	events []plugin.Event
-}
-
-func (r *recorder) record(e plugin.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events = append(r.events, e)
-}
-
-func (r *recorder) kinds() []plugin.EventKind {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var out []plugin.EventKind
-	for _, e := range r.events {
-		out = append(out, e.Kind)
-	}
-	return out
-}
-
-func (r *recorder) count(k plugin.EventKind) int {
-	n := 0
-	for _, have := range r.kinds() {
-		if have == k {
-			n++
-		}
-	}
-	return n
-}
-
-// movableConfig is a plugin over a folder that the test moves.
-func movableConfig(t testing.TB) (plugin.Config, *movable, *recorder) {
-	t.Helper()
-	m := newMovable(t)
-	c := config(t, "folder")
-	c.Settings = map[string]string{"dir": m.dir}
-	r := &recorder{}
-	c.OnEvent = r.record
-	return c, m, r
-}
 
 func kill(t testing.TB, pid int, sig syscall.Signal) {
 	t.Helper()
@@ -366,6 +322,17 @@ func TestThePluginSeesNothingOfItsHost(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("it sees %q, want %q", got, want)
+	}
+}
+
+func TestThePluginIsConfined(t *testing.T) {
+	c := config(t, "limits")
+	nothingLeft(t, &c)
+	c.Limits.Files, c.Limits.Memory = 200, 64<<30
+	p := open(t, c)
+	err := pullRole(within(t), p, fault.RoleTrust)
+	if err == nil || !strings.Contains(err.Error(), "it sees: core=0 files=200 memory=68719476736;") {
+		t.Errorf("pull: %v", err)
 	}
 }
 
