@@ -5,14 +5,25 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"testing"
 	"time"
 
 	"github.com/alphaonedev/federation/examples/internal/smallca"
 )
 
+// A TB is the part of testing.TB that the package uses.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	TempDir() string
+	Logf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Skip(args ...any)
+}
+
 // Build builds a command of this module and returns its path.
-func Build(t *testing.T, pkg string) string {
+func Build(t TB, pkg string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), filepath.Base(pkg))
 	cmd := exec.Command("go", "build", "-o", out, "github.com/alphaonedev/federation/"+pkg)
@@ -23,7 +34,7 @@ func Build(t *testing.T, pkg string) string {
 }
 
 // Run checks a plugin for the small certificate authority against every rule.
-func Run(t *testing.T, command ...string) {
+func Run(t TB, command ...string) {
 	t.Helper()
 	ca, err := smallca.Start("127.0.0.1:0", time.Hour)
 	if err != nil {
@@ -38,7 +49,7 @@ func Run(t *testing.T, command ...string) {
 }
 
 // Check runs plugincheck with arguments of its own.
-func Check(t *testing.T, args ...string) {
+func Check(t TB, args ...string) {
 	t.Helper()
 	cmd := exec.Command(Build(t, "sdk/plugin/plugincheck"), args...)
 	text, err := cmd.CombinedOutput()
@@ -50,7 +61,7 @@ func Check(t *testing.T, args ...string) {
 
 // Python returns an interpreter that has what a plugin in Python needs. Without one the test is skipped, unless
 // FEDERATION_NO_SKIP is set: then setup makes one.
-func Python(t *testing.T, example string) string {
+func Python(t TB, example string) string {
 	t.Helper()
 	venv := filepath.Join(example, ".venv", "bin", "python")
 	for _, python := range []string{venv, "python3"} {
