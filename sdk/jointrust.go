@@ -120,8 +120,8 @@ func (j *JoinedTrust) pullAll(ctx context.Context) ([]*TrustBundle, []error) {
 	return bundles, errs
 }
 
-// unite keeps the order of the sources. The bundle is asked for again when the first of them is due, and soon while one
-// is failing.
+// unite keeps the order of the sources. The bundle is asked for again when the first of them is due, and soon while
+// one is failing.
 func unite(bundles []*TrustBundle, failing bool) *TrustBundle {
 	all := &TrustBundle{}
 	seen := map[string]bool{}

@@ -18,9 +18,9 @@ const remoteSignTimeout = 10 * time.Second
 // RemoteSigner makes a crypto.Signer of a key that lives elsewhere: in a KMS, an HSM, an agent. It serves as the
 // PrivateKey of an Identity's certificate and, if it is Ed25519, for signer.KeyOf.
 //
-// Since a crypto.Signer takes no context, each call of sign has one that ends after 10 s, and Sign returns by then. Every
-// signature that comes back is verified against pub before it is handed on (ErrMaterial if it fails): a backend that signs
-// with a rotated key must come with the new public key, as a new signer.
+// Since a crypto.Signer takes no context, each call of sign has one that ends after 10 s, and Sign returns by then.
+// Every signature that comes back is verified against pub before it is handed on (ErrMaterial if it fails): a
+// backend that signs with a rotated key must come with the new public key, as a new signer.
 //
 // What sign is given:
 //

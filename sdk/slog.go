@@ -18,8 +18,8 @@ import (
 const LevelTrace = slog.LevelDebug - 4
 
 // FromSlog makes the logger that a Builder takes of a *slog.Logger; nil is silent. Names become the attribute
-// "logger", with dots between the parts; keys and values become attributes; the source, where the handler adds it, is the
-// caller. Which levels are logged is the handler's decision: SetLevel does nothing.
+// "logger", with dots between the parts; keys and values become attributes; the source, where the handler adds
+// it, is the caller. Which levels are logged is the handler's decision: SetLevel does nothing.
 func FromSlog(l *slog.Logger) hclog.Logger {
 	if l == nil {
 		return hclog.NewNullLogger()

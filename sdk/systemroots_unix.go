@@ -54,7 +54,8 @@ func systemRoots(ctx context.Context) ([]*x509.Certificate, error) {
 	return rootsIn(ctx, files, dirs)
 }
 
-// rootsIn reads the first file that can be read, and all files of the folders. An error counts only if no root is found.
+// rootsIn reads the first file that can be read, and all files of the folders. An error counts only if no root is
+// found.
 func rootsIn(ctx context.Context, files, dirs []string) ([]*x509.Certificate, error) {
 	var set rootSet
 	var failed error

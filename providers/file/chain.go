@@ -52,7 +52,7 @@ func order(certs []*x509.Certificate, key crypto.Signer) (chain, left []*x509.Ce
 	return chain, left
 }
 
-// issuer returns the index of the certificate that signed c, the one that is valid longest if there are several; -1: none.
+// issuer returns the index of the certificate that signed c, of several the one that is valid longest; -1: none.
 func issuer(c *x509.Certificate, among []*x509.Certificate) int {
 	best := -1
 	for i, by := range among {

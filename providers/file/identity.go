@@ -16,17 +16,17 @@ import (
 
 // Identity is a certificate chain and its key in files: two of PEM, one of PEM with both, or one of PKCS #12.
 //
-// The key is PKCS #8 (encrypted too, with PBES2), PKCS #1, SEC 1 or OpenSSH in PEM, or one of the first three in DER. The leaf
-// is the certificate that the key belongs to, wherever it stands; the chain is put into order, leaf first, and
-// certificates that are not part of it are left out with a warning.
+// The key is PKCS #8 (encrypted too, with PBES2), PKCS #1, SEC 1 or OpenSSH in PEM, or one of the first three in
+// DER. The leaf is the certificate that the key belongs to, wherever it stands; the chain is put into order, leaf
+// first, and certificates that are not part of it are left out with a warning.
 //
 // A certificate without its key, one that is not valid now, or that may not be used by a client (no clientAuth in
 // its extended key usage), is an error, so that sdk keeps the identity it has. Replacing certificate and key one
 // after the other is therefore safe: the old pair serves until both files are there.
 //
-// Use it through a pointer. It is safe for concurrent use; its fields must not change once it is in use. Errors wrap
-// sdk.ErrNotFound, ErrPermission, ErrMaterial (does not parse, does not match, is not valid yet), ErrExpired, ErrConfig
-// (no path), ErrUnavailable, or what Passphrase returned.
+// Use it through a pointer. It is safe for concurrent use; its fields must not change once it is in use. Errors
+// wrap sdk.ErrNotFound, ErrPermission, ErrMaterial (does not parse, does not match, is not valid yet), ErrExpired,
+// ErrConfig (no path), ErrUnavailable, or what Passphrase returned.
 type Identity struct {
 	Cert string // PEM chain, or PKCS #12 with the key; required
 	Key  string // PEM key; "" if Cert holds the key
@@ -34,8 +34,9 @@ type Identity struct {
 	// Passphrase unlocks an encrypted key or PKCS #12 file; nil: neither is encrypted.
 	Passphrase Passphrase
 
-	// Strict refuses, with ErrPermission, a key that others than the file's owner can read or write. Otherwise that is a warning. Only
-	// Unix is checked. Leave it off for secrets that Kubernetes mounts, which are readable by more than their owner.
+	// Strict refuses, with ErrPermission, a key that others than the file's owner can read or write. Otherwise
+	// that is a warning. Only Unix is checked. Leave it off for secrets that Kubernetes mounts with a fsGroup,
+	// which the group can read.
 	Strict bool
 
 	Settle time.Duration // how long a file must have been left alone before it is used; default 200 ms, negative: not at all

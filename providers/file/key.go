@@ -13,24 +13,24 @@ import (
 	"github.com/alphaonedev/federation/signer"
 )
 
-// Key is an Ed25519 signing key in a file: PKCS #8 in PEM or DER (encrypted too, with PBES2), OpenSSH (encrypted too),
-// the 32-byte seed or the 64-byte private key (RFC 8032, section 5.1.5; seed, then public key) in base64, or the same
-// bytes raw.
+// Key is an Ed25519 signing key in a file: PKCS #8 in PEM or DER (encrypted too, with PBES2), OpenSSH (encrypted
+// too), the 32-byte seed or the 64-byte private key (RFC 8032, section 5.1.5; seed, then public key) in base64, or
+// the same bytes raw.
 //
 //	openssl genpkey -algorithm ed25519 -out node.ed25519
 //	ssh-keygen -t ed25519 -f node.ed25519
 //	openssl rand -base64 32 > node.ed25519
 //
-// Use it through a pointer. It is safe for concurrent use; its fields must not change once it is in use. Errors wrap
-// sdk.ErrNotFound, ErrPermission, ErrMaterial, ErrConfig (no path), ErrUnavailable, or what Passphrase returned.
+// Use it through a pointer. It is safe for concurrent use; its fields must not change once it is in use. Errors
+// wrap sdk.ErrNotFound, ErrPermission, ErrMaterial, ErrConfig (no path), ErrUnavailable, or what Passphrase returned.
 type Key struct {
 	Path string // required
 
 	// Passphrase unlocks an encrypted key; nil: it is not encrypted.
 	Passphrase Passphrase
 
-	// Strict refuses, with ErrPermission, a key that others than the file's owner can read or write. Otherwise that is a warning. Only
-	// Unix is checked.
+	// Strict refuses, with ErrPermission, a key that others than the file's owner can read or write. Otherwise
+	// that is a warning. Only Unix is checked.
 	Strict bool
 
 	Settle time.Duration // how long the file must have been left alone before it is used; default 200 ms, negative: not at all

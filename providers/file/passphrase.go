@@ -13,7 +13,7 @@ import (
 // the pull ends and not kept. An error that it returns is wrapped: it must not hold the passphrase.
 type Passphrase = func(ctx context.Context) ([]byte, error)
 
-// PassphraseFile reads the passphrase from a file, without the line break at its end. The file may be changed at any time.
+// PassphraseFile reads the passphrase from a file, without the line break at its end, whenever it is asked for.
 func PassphraseFile(path string) Passphrase {
 	return func(ctx context.Context) ([]byte, error) {
 		if path == "" {

@@ -18,8 +18,9 @@ var (
 	errNothing = errors.New("is empty")
 )
 
-// blocks decodes a PEM file in full (RFC 7468). encoding/pem skips what it cannot read, which would turn a file that is
-// half written into a shorter one; here each BEGIN must have become a block. A byte order mark and CRLF are fine.
+// blocks decodes a PEM file in full (RFC 7468). encoding/pem skips what it cannot read, which would turn a file
+// that is half written into a shorter one; here each BEGIN must have become a block. A byte order mark and CRLF are
+// fine.
 func blocks(data []byte) ([]*pem.Block, error) {
 	if bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) {
 		return nil, errUTF16

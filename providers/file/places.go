@@ -15,8 +15,8 @@ type places struct {
 	all   map[string]bool // folders of which every entry matters
 }
 
-// locate walks each path as the system does. The folder of every symbolic link on the way matters, since the link may be
-// swapped, and the folder of what they lead to. Where nothing is yet, the last folder that exists matters.
+// locate walks each path as the system does. The folder of every symbolic link on the way matters, since the link
+// may be swapped, and the folder of what they lead to. Where nothing is yet, the last folder that exists matters.
 func locate(inputs []input) places {
 	p := places{dirs: map[string]bool{}, names: map[string]bool{}, all: map[string]bool{}}
 	for _, in := range inputs {

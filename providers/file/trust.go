@@ -18,14 +18,14 @@ import (
 // A path may be a folder. Its files that are named *.pem, *.crt, *.cer, *.der or *.crl, or by a hash as
 // OpenSSL does, are read, every one of them, and no others; files in sub-folders are not.
 //
-// Certificates that are no CA's are left out with a warning; a file that holds nothing else is an error, as is one that
-// holds a private key. Every certificate that remains becomes a trust anchor, intermediates too. CRLs that the files
-// hold are in force together with those of the CRLs field. A CRL that a CA in the bundle should have signed
+// Certificates that are no CA's are left out with a warning; a path that has nothing else is an error, as is a file
+// that holds a private key. Every certificate that remains becomes a trust anchor, intermediates too. CRLs that the
+// files hold are in force together with those of the CRLs field. A CRL that a CA in the bundle should have signed
 // and did not is an error; so is a CRL that cannot be read: that is never taken for "nothing is revoked".
 //
-// Use it through a pointer. It is safe for concurrent use; its fields must not change once it is in use. Errors wrap
-// sdk.ErrNotFound, ErrPermission, ErrMaterial, ErrExpired (no root is valid any longer), ErrConfig (no path) or
-// ErrUnavailable.
+// Use it through a pointer. It is safe for concurrent use; its fields must not change once it is in use. Errors
+// wrap sdk.ErrNotFound, ErrPermission, ErrMaterial, ErrExpired (no root is valid any longer), ErrConfig (no path)
+// or ErrUnavailable.
 type Trust struct {
 	Path  string   // file or folder with CA certificates; this or Paths is required
 	Paths []string // more of them; all are united
