@@ -14,7 +14,7 @@ type certAuthority struct {
 	process *stepcatest.Process
 }
 
-func startCA(ctx context.Context, dir string, process bool) (*certAuthority, error) {
+func startCA(ctx context.Context, process bool) (*certAuthority, error) {
 	ca, err := stepcatest.Start(stepcatest.Options{Name: "example", Intermediates: 2})
 	if err != nil {
 		return nil, err
@@ -23,8 +23,8 @@ func startCA(ctx context.Context, dir string, process bool) (*certAuthority, err
 	if !process {
 		return c, nil
 	}
-	fmt.Println("building step-ca")
-	if c.command, err = stepcatest.Build(ctx, dir); err == nil {
+	fmt.Println("building step-ca, unless that was done before")
+	if c.command, err = stepcatest.Build(ctx); err == nil {
 		err = ca.Stop()
 	}
 	if err == nil {

@@ -39,7 +39,7 @@ func run(ctx context.Context, process bool) error {
 	defer os.RemoveAll(dir)
 	s := &story{dir: dir, start: time.Now()}
 	defer s.end()
-	if s.ca, err = startCA(ctx, dir, process); err != nil {
+	if s.ca, err = startCA(ctx, process); err != nil {
 		return err
 	}
 	for _, chapter := range []func(context.Context) error{s.enrol, s.vouch, s.renew, s.outage, s.restart} {

@@ -3,6 +3,7 @@ package stepcatest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -18,19 +20,44 @@ import (
 )
 
 // Build builds the step-ca command of the module github.com/smallstep/certificates, without the hardware keys that need
-// cgo, and returns its path in dir. It takes minutes when nothing is cached.
-func Build(ctx context.Context, dir string) (string, error) {
+// cgo, unless it is in the user's cache folder already, and returns its path. It takes minutes when nothing is cached.
+func Build(ctx context.Context) (string, error) {
 	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/alphaonedev/federation").Output()
 	if err != nil {
 		return "", fmt.Errorf("stepcatest: go list: %w", err)
 	}
-	path := filepath.Join(dir, "step-ca")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "-tags", "nopkcs11,noyubikey", "github.com/smallstep/certificates/cmd/step-ca")
-	cmd.Dir = filepath.Join(strings.TrimSpace(string(root)), "internal", "stepcatest", "command")
+	module := filepath.Join(strings.TrimSpace(string(root)), "internal", "stepcatest", "command")
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = filepath.Join(strings.TrimSpace(string(root)), ".cache")
+	}
+	h := sha256.New()
+	for _, name := range []string{"go.mod", "go.sum"} {
+		raw, err := os.ReadFile(filepath.Join(module, name))
+		if err != nil {
+			return "", err
+		}
+		h.Write(raw)
+	}
+	fmt.Fprintln(h, runtime.GOOS, runtime.GOARCH)
+	path := filepath.Join(cache, "federation-test", fmt.Sprintf("step-ca-%x", h.Sum(nil)[:6]))
+	if runtime.GOOS == "windows" {
+		path += ".exe"
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	fresh := fmt.Sprintf("%s.%d", path, os.Getpid())
+	defer os.Remove(fresh)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", fresh, "-tags", "nopkcs11,noyubikey", "github.com/smallstep/certificates/cmd/step-ca")
+	cmd.Dir = module
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("stepcatest: go build: %w\n%s", err, out)
 	}
-	return path, nil
+	return path, os.Rename(fresh, path)
 }
 
 // A Process is the step-ca command over a CA's configuration.

@@ -39,7 +39,7 @@ func TestOIDCTokenEnrols(t *testing.T) {
 			"type": "OIDC", "name": "login", "clientID": "federation", "configurationEndpoint": issuer, "admins": []string{"ops@example.org"},
 		})
 	}))
-	login := func(client string) TokenFunc {
+	login := func(client, email string) TokenFunc {
 		return func(context.Context, TokenRequest) (string, error) {
 			signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "k1"}}, nil)
 			if err != nil {
@@ -47,7 +47,7 @@ func TestOIDCTokenEnrols(t *testing.T) {
 			}
 			now := time.Now()
 			raw, _ := json.Marshal(map[string]any{
-				"iss": issuer, "aud": client, "azp": client, "sub": "ops", "email": "ops@example.org", "email_verified": true,
+				"iss": issuer, "aud": client, "azp": client, "sub": "ops", "email": email, "email_verified": true,
 				"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 			})
 			jws, err := signer.Sign(raw)
@@ -57,11 +57,19 @@ func TestOIDCTokenEnrols(t *testing.T) {
 			return jws.CompactSerialize()
 		}
 	}
-	id := mustIdentity(t, newClient(t, ca).Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: login("federation")}))
+	id := mustIdentity(t, newClient(t, ca).Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: login("federation", "ops@example.org")}))
 	verify(t, id.Certificate, ca)
 	if !slices.Contains(id.Certificate.Leaf.DNSNames, "a.example") {
 		t.Errorf("the certificate is for %q", id.Certificate.Leaf.DNSNames)
 	}
-	_, err := newClient(t, ca).Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: login("another")}).Identity(t.Context())
+	_, err := newClient(t, ca).Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: login("another", "ops@example.org")}).Identity(t.Context())
 	wantError(t, err, sdk.ErrPermission, "another", "no provisioner of the CA matches it")
+
+	// Who is no administrator gets a certificate for the address of the login, whatever was asked for.
+	_, err = newClient(t, ca).Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: login("federation", "user@example.org")}).Identity(t.Context())
+	wantError(t, err, sdk.ErrMaterial, "lacks the names", "a.example", "user@example.org")
+	own := mustIdentity(t, newClient(t, ca).Identity(IdentityConfig{Enrolment: login("federation", "user@example.org")}))
+	if mails := own.Certificate.Leaf.EmailAddresses; !slices.Contains(mails, "user@example.org") {
+		t.Errorf("without Names the certificate is for %q", mails)
+	}
 }

@@ -17,7 +17,7 @@ func TestAgainstTheCommand(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	path, err := stepcatest.Build(ctx, t.TempDir())
+	path, err := stepcatest.Build(ctx)
 	must(t, err)
 	ca := startCA(t, stepcatest.Options{Intermediates: 2, Database: true, CRL: true})
 	must(t, ca.Stop())
