@@ -125,6 +125,15 @@ func TestExpiredCertificateIsRenewedWhereAllowedAndEnrolledAgainWhereNot(t *test
 	}
 }
 
+func TestBackdatedShortLivesAreNotRenewedWithoutEnd(t *testing.T) {
+	ca := startCA(t, stepcatest.Options{Backdate: time.Minute})
+	i := newClient(t, ca).Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: nodes(), Lifetime: 20 * time.Second})
+	id := mustIdentity(t, i)
+	if left := time.Until(id.Certificate.Leaf.NotAfter); id.RefreshAfter < left/2-2*time.Second {
+		t.Errorf("a certificate that has %v left is to be renewed in %v, want half of that", left, id.RefreshAfter)
+	}
+}
+
 func TestExpiredCertificateOfAOneTimeTokenNeedsAnother(t *testing.T) {
 	ca := startCA(t, stepcatest.Options{})
 	i := newClient(t, ca).Identity(IdentityConfig{Enrolment: mintToken(t, ca, stepcatest.Token{Subject: "a.example"}), Lifetime: 2 * time.Second})

@@ -100,6 +100,7 @@ func (f *certFlow) current(ctx context.Context) (*held, time.Duration, error) {
 		return nil, 0, err
 	}
 	f.hold(next)
+	f.due = freshDueAt(next.leaf(), f.c.now())
 	if err := f.save(); err != nil {
 		f.c.log.Error("the certificate could not be stored; a restart enrols again", "file", f.path, "error", err)
 	}

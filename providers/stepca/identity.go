@@ -72,8 +72,8 @@ func (c *Client) claimName(name string) error {
 	bad := func(format string, args ...any) error {
 		return &fault.ConfigError{Field: "StateName", Err: fmt.Errorf(format, args...)}
 	}
-	if !stateName.MatchString(name) || name == "roots" {
-		return bad("%q is no name for a state file; use letters, digits, '-' and '_', and not %q", name, "roots")
+	if !stateName.MatchString(name) || name == "roots" || name == "crl" {
+		return bad("%q is no name for a state file; use letters, digits, '-' and '_', and neither %q nor %q", name, "roots", "crl")
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

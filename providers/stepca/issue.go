@@ -101,6 +101,16 @@ func dueAt(leaf *x509.Certificate) time.Time {
 	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3)
 }
 
+// freshDueAt is dueAt for a certificate that was issued just now. A CA backdates what it issues, so that little may be left
+// of a short life: then it is due at half of that, or it would be renewed without end.
+func freshDueAt(leaf *x509.Certificate, now time.Time) time.Time {
+	due, half := dueAt(leaf), now.Add(leaf.NotAfter.Sub(now)/2)
+	if due.Before(half) {
+		return half
+	}
+	return due
+}
+
 // renew has the CA make h anew over mutual TLS: with its key, or with fresh where that is not nil.
 func (c *Client) renew(ctx context.Context, h *held, fresh crypto.Signer) ([]*x509.Certificate, error) {
 	var answer *api.SignResponse

@@ -136,6 +136,7 @@ func (f *keyFlow) add(ctx context.Context, active int) error {
 		from = from.Add(min(f.cfg.Lead, f.keys[active].leaf().NotAfter.Sub(from)/2))
 	}
 	f.hold(append(f.keys, dated{&held{key: key, chain: chain}, from}))
+	f.due = freshDueAt(chain[0], f.c.now())
 	return nil
 }
 

@@ -27,6 +27,7 @@ type stateFile struct {
 	Version     int         `json:"version"`
 	Fingerprint string      `json:"fingerprint"` // of the root that was pinned when it was written
 	Roots       string      `json:"roots,omitempty"`
+	CRL         string      `json:"crl,omitempty"`
 	Certs       []stateCert `json:"certificates,omitempty"`
 }
 
@@ -145,6 +146,23 @@ func (c *Client) saveRoots(roots []*x509.Certificate) error {
 		return nil
 	}
 	return c.writeState(path, stateFile{Roots: toPEM(roots)})
+}
+
+// loadCRL gives the revocation list that was stored; none is no error.
+func (c *Client) loadCRL() (*x509.RevocationList, error) {
+	s, err := readState(c.statePath("crl"))
+	if s == nil || err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode([]byte(s.CRL))
+	if block == nil || s.Fingerprint != c.fingerprintHex() {
+		return nil, fmt.Errorf("%w: %s holds no revocation list of this CA", fault.ErrMaterial, c.statePath("crl"))
+	}
+	return x509.ParseRevocationList(block.Bytes)
+}
+
+func (c *Client) saveCRL(crl *x509.RevocationList) error {
+	return c.writeState(c.statePath("crl"), stateFile{CRL: string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: crl.Raw}))})
 }
 
 // encode makes state of a certificate; withKey says whether the key is ours to keep.

@@ -1,6 +1,7 @@
 package stepca
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -136,16 +137,29 @@ func (t *Trust) pull(ctx context.Context) (*sdk.TrustBundle, error) {
 func (t *Trust) stored(ctx context.Context, cause error) (*sdk.TrustBundle, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.hadRoot || ctx.Err() != nil || !errors.Is(cause, fault.ErrUnavailable) || t.cfg.CRL == CRLRequired {
+	if t.hadRoot || ctx.Err() != nil || !errors.Is(cause, fault.ErrUnavailable) {
 		return nil, cause
 	}
 	roots, err := t.c.loadRoots()
 	if err != nil || len(roots) == 0 {
 		return nil, cause
 	}
+	b := &sdk.TrustBundle{Roots: roots, RefreshAfter: soon}
+	if t.cfg.CRL != CRLIgnored {
+		crl, err := t.c.loadCRL()
+		if err != nil { // a list that cannot be read is not "nothing revoked"
+			return nil, fmt.Errorf("%w; the stored revocation list cannot be used either: %v", cause, err)
+		}
+		if crl != nil {
+			t.crls = []*x509.RevocationList{crl}
+		} else if t.cfg.CRL == CRLRequired {
+			return nil, cause
+		}
+		b.CRLs = slices.Clone(t.crls)
+	}
 	t.hadRoot = true
 	t.c.log.Warn("the CA does not answer; starting with the roots that were stored", "error", cause)
-	return &sdk.TrustBundle{Roots: roots, RefreshAfter: soon}, nil
+	return b, nil
 }
 
 // soon is when a pull that fell back on stored material asks again.
@@ -186,6 +200,11 @@ func (t *Trust) revocations(ctx context.Context, roots []*x509.Certificate) ([]*
 	case err == nil:
 		if len(t.crls) > 0 && t.crls[0].Number != nil && crl.Number != nil && crl.Number.Cmp(t.crls[0].Number) < 0 {
 			return nil, fmt.Errorf("%w: the CA gave CRL number %v after number %v", fault.ErrMaterial, crl.Number, t.crls[0].Number)
+		}
+		if len(t.crls) == 0 || !bytes.Equal(t.crls[0].Raw, crl.Raw) {
+			if err := t.c.saveCRL(crl); err != nil {
+				t.c.log.Warn("the CRL could not be stored; a restart without the CA knows of no revocation", "error", err)
+			}
 		}
 		t.crls = []*x509.RevocationList{crl}
 	case errors.As(err, &status) && status.code == http.StatusNotFound:

@@ -4,6 +4,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/alphaonedev/federation/internal/stepcatest"
@@ -82,6 +84,25 @@ func TestCRLThatIsNoLongerServedStaysInForce(t *testing.T) {
 	if b := mustTrust(t, trust); len(b.CRLs) != 1 {
 		t.Errorf("got %d CRLs, want the last one", len(b.CRLs))
 	}
+}
+
+func TestRestartWithoutTheCAStillKnowsWhatIsRevoked(t *testing.T) {
+	ca := startCA(t, stepcatest.Options{Database: true, CRL: true})
+	dir := t.TempDir()
+	c := newClient(t, ca, withState(dir))
+	leaf := mustIdentity(t, c.Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: nodes()})).Certificate.Leaf
+	must(t, ca.Revoke(leaf))
+	mustTrust(t, c.Trust(TrustConfig{}))
+	must(t, ca.Stop())
+	for _, mode := range []CRLMode{CRLIfServed, CRLRequired} {
+		b := mustTrust(t, newClient(t, ca, withState(dir)).Trust(TrustConfig{CRL: mode}))
+		if len(b.CRLs) != 1 || len(b.CRLs[0].RevokedCertificateEntries) != 1 {
+			t.Errorf("mode %d: %d CRLs after a restart without the CA, want the stored one", mode, len(b.CRLs))
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "crl.json"), []byte("{"), 0o600))
+	_, err := newClient(t, ca, withState(dir)).Trust(TrustConfig{}).TrustBundle(t.Context())
+	wantError(t, err, sdk.ErrUnavailable, "stored revocation list")
 }
 
 // wantError checks what an error is and what it says.
