@@ -51,6 +51,9 @@ cover: ## test coverage, into coverage.out
 bench: ## benchmarks (docs/benchmarks.md reads them)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
+bench-wan: ## the transport over emulated wide-area networks, beside net/http (Linux, root)
+	$(GO) run ./internal/wan/bench
+
 proto: ## write the plugin protocol's generated code again; CI proves that nothing changes
 	$(GO) -C sdk/plugin/proto/gen run .
 

@@ -17,7 +17,7 @@ import (
 // A source that does anything at all for hours never makes the engine spin, hang, call it too often at once, or
 // serve what it did not issue or what was refused.
 func TestAnyHistoryOfASourceLeavesTheEngineSound(t *testing.T) {
-	seeds := uint64(20)
+	seeds := uint64(8)
 	if testing.Short() {
 		seeds = 3
 	}
