@@ -59,7 +59,8 @@ func (p *Plugin) Replace(ctx context.Context, c Config) (*Replacement, error) {
 		c.Settings, c.Secrets = s.Values, s.Secrets
 	}
 
-	r, in, im, err := p.prepare(ctx, &c, s)
+	fresh := map[fault.Role]any{}
+	r, in, im, err := p.prepare(ctx, &c, s, fresh)
 	if err != nil {
 		p.log.Error("the new version is not put in service; the old one serves on", "error", err)
 		p.event(Event{Kind: EventRefused, Err: err})
@@ -75,7 +76,10 @@ func (p *Plugin) Replace(ctx context.Context, c Config) (*Replacement, error) {
 		old, oldImage = p.current, p.image
 		p.image, p.config, p.settings = im, c, s
 		p.epoch++
-		clear(p.cached)
+		p.cached = fresh // what the new version returned is the last good material from here on
+		for role := range fresh {
+			p.material[role] = Origin{Generation: in.generation, Digest: in.digest(), At: time.Now()}
+		}
 		p.retiring.Add(1)
 		return true
 	})
@@ -101,8 +105,8 @@ func (p *Plugin) Replace(ctx context.Context, c Config) (*Replacement, error) {
 	return r, nil
 }
 
-// prepare starts the new version, has it answer, and compares.
-func (p *Plugin) prepare(ctx context.Context, c *Config, s Settings) (r *Replacement, in *instance, im *image, err error) {
+// prepare starts the new version, has it answer for every role, which goes into answers, and compares.
+func (p *Plugin) prepare(ctx context.Context, c *Config, s Settings, answers map[fault.Role]any) (r *Replacement, in *instance, im *image, err error) {
 	defer func() {
 		if err == nil {
 			return
@@ -142,10 +146,11 @@ func (p *Plugin) prepare(ctx context.Context, c *Config, s Settings) (r *Replace
 		if !slices.Contains(had, role) {
 			r.Added = append(r.Added, role)
 		}
-		changed, err := p.compare(ctx, old, in, role, slices.Contains(had, role))
+		fresh, changed, err := p.compare(ctx, old, in, role, slices.Contains(had, role))
 		if err != nil {
 			return nil, in, im, err
 		}
+		answers[role] = fresh
 		if changed {
 			r.Changed = append(r.Changed, role)
 		}
@@ -155,19 +160,18 @@ func (p *Plugin) prepare(ctx context.Context, c *Config, s Settings) (r *Replace
 
 // compare pulls a role from both versions. The new one must answer; the old one may be as broken as whoever
 // replaces it says it is, and then the last good answer stands for it.
-func (p *Plugin) compare(ctx context.Context, old, in *instance, role fault.Role, had bool) (changed bool, err error) {
+func (p *Plugin) compare(ctx context.Context, old, in *instance, role fault.Role, had bool) (fresh any, changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.limits.Call)
 	defer cancel()
-	fresh, err := p.pullAny(ctx, in, role)
-	if err != nil {
+	if fresh, err = p.pullAny(ctx, in, role); err != nil {
 		_, said := fromStatus(err, in.logs.redact)
 		if w, ok := errors.AsType[*wireError](err); ok {
 			said = w.error
 		}
-		return false, fmt.Errorf("the new version's %s: %w", role, said)
+		return nil, false, fmt.Errorf("the new version's %s: %w", role, said)
 	}
 	if !had {
-		return false, nil
+		return fresh, false, nil
 	}
 	p.mu.Lock()
 	known := p.cached[role]
@@ -187,16 +191,16 @@ func (p *Plugin) compare(ctx context.Context, old, in *instance, role fault.Role
 			}
 		}
 		if kept == 0 {
-			return false, fmt.Errorf("%w: the new version's bundle drops every root of the old one", fault.ErrMaterial)
+			return nil, false, fmt.Errorf("%w: the new version's bundle drops every root of the old one", fault.ErrMaterial)
 		}
-		return kept < len(before.Roots) || len(now.Roots) != len(before.Roots), nil
+		return fresh, kept < len(before.Roots) || len(now.Roots) != len(before.Roots), nil
 	case *sdk.Identity:
-		return !before.Certificate.Leaf.Equal(fresh.(*sdk.Identity).Certificate.Leaf), nil
+		return fresh, !before.Certificate.Leaf.Equal(fresh.(*sdk.Identity).Certificate.Leaf), nil
 	case *sdk.KeySet:
 		was, _ := before.Active.Public().(ed25519.PublicKey)
-		return !was.Equal(fresh.(*sdk.KeySet).Active.Public()), nil
+		return fresh, !was.Equal(fresh.(*sdk.KeySet).Active.Public()), nil
 	}
-	return false, nil
+	return fresh, false, nil
 }
 
 func (p *Plugin) pullAny(ctx context.Context, in *instance, role fault.Role) (any, error) {

@@ -70,6 +70,9 @@ func TestReplaceSwapsVersionsUnderLoad(t *testing.T) {
 		t.Errorf("replacement %+v, status %+v", r, now)
 	}
 	eventually(t, "the old process is gone", func() bool { return !alive(old.PID) })
+	if now.Material[fault.RoleIdentity].Digest != r.New.Digest {
+		t.Errorf("the identity is said to be of %+v, want of the new version", now.Material[fault.RoleIdentity])
+	}
 	if _, err := set.Active.Sign(ctx, []byte("x")); err != nil {
 		t.Errorf("the old key at the new version: %v", err)
 	}

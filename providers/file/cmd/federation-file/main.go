@@ -1,4 +1,4 @@
-// Command file-plugin is package file as a plugin: trust, identity and signing key from files, in a process
+// Command federation-file is package file as a plugin: trust, identity and signing key from files, in a process
 // of its own, so that the node that uses them holds no private key.
 //
 // Settings: ca (roots; a file or folder), crls, cert, key, signing-key (paths; several of ca and crls are
