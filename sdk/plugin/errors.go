@@ -93,7 +93,7 @@ func fromStatus(err error, redact func(string) string) (time.Duration, error) {
 	if !ok {
 		return 0, err
 	}
-	text := redact(clean(st.Message()))
+	text := clean(redact(st.Message()))
 	switch {
 	case st.Code() == codes.ResourceExhausted && strings.Contains(text, "received message larger than max"):
 		return 0, &remoteError{text: "the answer is too large: " + text, is: fault.ErrMaterial}
@@ -118,7 +118,7 @@ func fromStatus(err error, redact func(string) string) (time.Duration, error) {
 		}
 		retry = min(time.Duration(max(d.RetryAfterMs, 0))*time.Millisecond, 24*time.Hour)
 		if d.Field != "" && errors.Is(out.is, fault.ErrConfig) {
-			out.cause = &fault.ConfigError{Field: redact(clean(d.Field)), Err: errors.New(text)}
+			out.cause = &fault.ConfigError{Field: clean(redact(d.Field)), Err: errors.New(text)}
 		}
 	}
 	if errors.Is(out.is, errStale) {
