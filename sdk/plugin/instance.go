@@ -232,7 +232,11 @@ func (in *instance) startError(ctx context.Context, err error) error {
 			is = s
 		}
 	}
-	if cause := context.Cause(ctx); cause != nil {
+	cause := context.Cause(ctx)
+	if cause == nil && strings.Contains(err.Error(), "timeout while waiting for plugin") {
+		cause = context.DeadlineExceeded // go-plugin's own timer, set to the same limit, rang first
+	}
+	if cause != nil {
 		return fmt.Errorf("%s: start: %w: no answer within %v: %w%s", name, is, in.limits.Start, cause, in.said())
 	}
 	if errors.Is(err, is) {
