@@ -6,8 +6,12 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -273,5 +277,31 @@ func TestConfigFromKnowsVaultsVariables(t *testing.T) {
 	env["VAULT_CLIENT_TIMEOUT"] = "soon"
 	if _, err := vault.ConfigFrom(func(k string) string { return env[k] }); !errors.Is(err, sdk.ErrConfig) {
 		t.Errorf("error %v for a timeout that does not parse", err)
+	}
+}
+
+func TestAgentOnALocalSocket(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("skipped: no such sockets here")
+	}
+	r := newRig(t)
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := url.Parse(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	agent := &httputil.ReverseProxy{Transport: r.HTTPClient().Transport, Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(target) }}
+	srv := &http.Server{Handler: agent}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	defer func() { _ = srv.Close(); <-done }()
+	for part, pull := range r.pulls(r.connect(t, func(c *vault.Config) { c.Address, c.Roots = "unix://"+path, nil })) {
+		if err := pull(t); err != nil {
+			t.Errorf("%s: %v", part, err)
+		}
 	}
 }

@@ -153,9 +153,10 @@ func vaultCommand(args []string) error {
 	case verb == "secrets enable":
 		return c.Sys().MountWithContext(ctx, flags["path"], &api.MountInput{Type: rest[2]})
 	case verb == "secrets tune":
-		return c.Sys().TuneMountWithContext(ctx, rest[2], api.MountConfigInput{
-			MaxLeaseTTL: flags["max-lease-ttl"], PassthroughRequestHeaders: []string{flags["passthrough-request-headers"]},
+		_, err := c.Logical().WriteWithContext(ctx, "sys/mounts/"+rest[2]+"/tune", map[string]any{
+			"max_lease_ttl": flags["max-lease-ttl"], "passthrough_request_headers": flags["passthrough-request-headers"],
 		})
+		return err
 	case verb == "auth enable":
 		return c.Sys().EnableAuthWithOptionsWithContext(ctx, flags["path"], &api.EnableAuthOptions{Type: rest[2]})
 	case verb == "policy write":
