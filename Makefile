@@ -57,6 +57,9 @@ bench-wan: ## the transport over emulated wide-area networks, beside net/http (L
 proto: ## write the plugin protocol's generated code again; CI proves that nothing changes
 	$(GO) -C sdk/plugin/proto/gen run .
 
+bench-wan: ## the transport across an emulated WAN; needs Linux and root
+	$(GO) run ./internal/wan/bench
+
 cross: ## build and vet for every platform
 	@for p in $(PLATFORMS); do \
 		echo "build and vet for $$p"; \
