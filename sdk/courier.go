@@ -101,6 +101,9 @@ func (c *courier) offer(p *parcel) {
 	}
 }
 
+// coldWindow is the window for a peer that has not answered yet.
+const coldWindow = 4
+
 // windowLocked is how many requests go to the peer at once before messages share them. A near peer needs few:
 // sharing then costs a fraction of a millisecond and saves most of the work.
 func (c *courier) windowLocked() int {
@@ -108,7 +111,7 @@ func (c *courier) windowLocked() int {
 		return 1 // a probe, or one after the other
 	}
 	if c.fastest == 0 {
-		return c.d.opts.InFlight
+		return min(coldWindow, c.d.opts.InFlight) // a crowd at the start would be a crowd of handshakes
 	}
 	return min(2+int(c.fastest/time.Millisecond), c.d.opts.InFlight)
 }

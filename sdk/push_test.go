@@ -5,13 +5,13 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/alphaonedev/federation/sdk"
 	"github.com/alphaonedev/federation/sdk/quorum"
 	"github.com/alphaonedev/federation/sdk/sdktest"
-	"github.com/alphaonedev/federation/signer"
 )
 
 func push(t *testing.T, n *sdktest.MeshNode, m sdk.Message) (*quorum.Result, error) {
@@ -200,5 +200,22 @@ func TestARepeatedPushIsAppliedOnceAndAnotherBodyRefused(t *testing.T) {
 	if err := mesh.Nodes[0].DropQuarantined(t.Context(), "node-1", held[0].Seq); err != nil {
 		t.Error(err)
 	}
-	_ = signer.WireFederation
+}
+
+func TestACrowdAtTheStartIsNoCrowdOfHandshakes(t *testing.T) {
+	mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{Writes: 2, Configure: func(_ int, b *sdk.Builder) {
+		b.Quorum.AckTimeout = 20 * time.Second
+	}})
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			if _, err := push(t, mesh.Nodes[0], sdk.Message{Body: []byte("x")}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := mesh.Nodes[0].Status().Peers[0].Transport.Requests; n > 40 {
+		t.Errorf("%d requests for 64 messages", n)
+	}
 }
