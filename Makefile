@@ -1,4 +1,4 @@
-# make test needs Go alone, and builds a Vault server for its tests the first time. make lint builds its tools from internal/tools. make help lists the rest.
+# make test needs Go alone, and builds a Vault server and a step-ca for its tests the first time. make lint builds its tools from internal/tools. make help lists the rest.
 
 GO       ?= go
 BIN       = $(CURDIR)/bin
@@ -10,16 +10,19 @@ RACE     ?= $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 TOOLS     = $(BIN)/.tools
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: help proto test vault-server short lint fmt fuzz cover bench bench-wan cross ci clean
+.PHONY: help proto test vault-server step-ca short lint fmt fuzz cover bench bench-wan cross ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
 
-test: vault-server ## every test, with the race detector where there is a C compiler
-	$(GO) test $(RACE) $(PKG)
+test: vault-server step-ca ## every test, with the race detector where there is a C compiler
+	$(GO) test $(RACE) -timeout 30m $(PKG)
 
 vault-server: ## the Vault server that tests run against, unless it is built already (minutes, the first time)
 	@$(GO) run ./internal/vaulttest/build
+
+step-ca: ## the step-ca command that tests run against, unless it is built already (minutes, the first time)
+	@$(GO) run ./internal/stepcatest/build
 
 short: ## the quick part of the tests
 	$(GO) test -short $(PKG)

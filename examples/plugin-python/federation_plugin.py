@@ -530,12 +530,12 @@ def serve(name, version, configure, roles=(1, 2, 3)):
         sys.exit("cannot listen on " + socket)
     server.start()
 
+    parent = os.getppid()  # before the node, which may end at any time, learns that this process is here
     # go-plugin wants base64 without padding.
     line = base64.b64encode(cert.public_bytes(serialization.Encoding.DER)).decode().rstrip("=")
     _stdout.write("1|1|unix|%s|grpc|%s\n" % (socket, line))
     _stdout.flush()
 
-    parent = os.getppid()
     while not ended.wait(0.5):
         if os.getppid() != parent:
             os._exit(3)  # the node is gone

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/alphaonedev/federation/sdk/sdktest"
@@ -22,27 +23,9 @@ import (
 // Build builds the step-ca command of the module github.com/smallstep/certificates, without the hardware keys that need
 // cgo, unless it is in the user's cache folder already, and returns its path. It takes minutes when nothing is cached.
 func Build(ctx context.Context) (string, error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/alphaonedev/federation").Output()
+	module, path, err := command(ctx)
 	if err != nil {
-		return "", fmt.Errorf("stepcatest: go list: %w", err)
-	}
-	module := filepath.Join(strings.TrimSpace(string(root)), "internal", "stepcatest", "command")
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = filepath.Join(strings.TrimSpace(string(root)), ".cache")
-	}
-	h := sha256.New()
-	for _, name := range []string{"go.mod", "go.sum"} {
-		raw, err := os.ReadFile(filepath.Join(module, name))
-		if err != nil {
-			return "", err
-		}
-		h.Write(raw)
-	}
-	fmt.Fprintln(h, runtime.GOOS, runtime.GOARCH)
-	path := filepath.Join(cache, "federation-test", fmt.Sprintf("step-ca-%x", h.Sum(nil)[:6]))
-	if runtime.GOOS == "windows" {
-		path += ".exe"
+		return "", err
 	}
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
@@ -58,6 +41,49 @@ func Build(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("stepcatest: go build: %w\n%s", err, out)
 	}
 	return path, os.Rename(fresh, path)
+}
+
+// Command returns the path of the command, for a test that is skipped where it has not been built.
+func Command(t testing.TB) string {
+	t.Helper()
+	_, path, err := command(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		if os.Getenv("FEDERATION_NO_SKIP") != "" {
+			t.Fatal("the step-ca command is not built; run: go run ./internal/stepcatest/build")
+		}
+		t.Skip("skipped: the step-ca command is not built; run: go run ./internal/stepcatest/build (or make test)")
+	}
+	return path
+}
+
+// command returns the folder of the module that the command is built in, and where it is kept.
+func command(ctx context.Context) (module, path string, err error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/alphaonedev/federation").Output()
+	if err != nil {
+		return "", "", fmt.Errorf("stepcatest: go list: %w", err)
+	}
+	module = filepath.Join(strings.TrimSpace(string(root)), "internal", "stepcatest", "command")
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = filepath.Join(strings.TrimSpace(string(root)), ".cache")
+	}
+	h := sha256.New()
+	for _, name := range []string{"go.mod", "go.sum"} {
+		raw, err := os.ReadFile(filepath.Join(module, name))
+		if err != nil {
+			return "", "", err
+		}
+		h.Write(raw)
+	}
+	fmt.Fprintln(h, runtime.GOOS, runtime.GOARCH)
+	path = filepath.Join(cache, "federation-test", fmt.Sprintf("step-ca-%x", h.Sum(nil)[:6]))
+	if runtime.GOOS == "windows" {
+		path += ".exe"
+	}
+	return module, path, nil
 }
 
 // A Process is the step-ca command over a CA's configuration.

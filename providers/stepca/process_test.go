@@ -12,13 +12,9 @@ import (
 
 // The command itself, as an administrator runs it, gives what the authority in this process gives.
 func TestAgainstTheCommand(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds step-ca, which takes minutes when nothing is cached")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	path := stepcatest.Command(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	path, err := stepcatest.Build(ctx)
-	must(t, err)
 	ca := startCA(t, stepcatest.Options{Intermediates: 2, Database: true, CRL: true})
 	must(t, ca.Stop())
 	p, err := ca.StartProcess(ctx, path)
