@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -233,6 +234,8 @@ func watchOnce(ctx context.Context, p *process, role pluginpb.Role) error {
 	switch {
 	case status.Code(err) == codes.Unimplemented:
 		return errNoWatch
+	case errors.Is(err, io.EOF):
+		return errors.New("no message came before the stream ended")
 	case status.Code(err) == codes.DeadlineExceeded:
 		return errors.New("no message came within 10 s of opening the stream")
 	}

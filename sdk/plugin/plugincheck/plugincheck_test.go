@@ -53,6 +53,7 @@ func runCheck(t *testing.T, args ...string) (int, map[string]verdict, string) {
 }
 
 func TestEachRuleFindsItsViolation(t *testing.T) {
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +105,7 @@ func TestEachRuleFindsItsViolation(t *testing.T) {
 }
 
 func TestAConformantPluginPassesEveryRule(t *testing.T) {
+	t.Parallel()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +140,7 @@ func TestAConformantPluginPassesEveryRule(t *testing.T) {
 }
 
 func TestTheSkeletonInGoConforms(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "skeleton")
 	var out bytes.Buffer
 	if status := run(context.Background(), []string{"-new", dir, "-lang", "go"}, &out, &out); status != 0 {
@@ -177,6 +180,7 @@ func TestTheSkeletonInGoConforms(t *testing.T) {
 }
 
 func TestTheSkeletonInPythonConforms(t *testing.T) {
+	t.Parallel()
 	python := pythonFor(t)
 	dir := filepath.Join(t.TempDir(), "skeleton")
 	var out bytes.Buffer
