@@ -54,14 +54,12 @@ cover: ## test coverage, into coverage.out
 bench: ## benchmarks (docs/benchmarks.md reads them)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
-bench-wan: ## the transport over emulated wide-area networks, beside net/http (Linux, root)
+bench-wan: ## transport and pushes over emulated wide-area networks, beside net/http (Linux, root)
 	$(GO) run ./internal/wan/bench
+	$(GO) run ./internal/wan/pushbench
 
 proto: ## write the plugin protocol's generated code again; CI proves that nothing changes
 	$(GO) -C sdk/plugin/proto/gen run .
-
-bench-wan: ## the transport across an emulated WAN; needs Linux and root
-	$(GO) run ./internal/wan/bench
 
 cross: ## build and vet for every platform
 	@for p in $(PLATFORMS); do \
