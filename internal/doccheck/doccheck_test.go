@@ -159,6 +159,9 @@ func wrongIn(text string, tests []string) (faults []string) {
 		if !ok && i+1 < len(args) {
 			value = args[i+1]
 		}
+		if !strings.Contains(text, "go test ") { // a program's own flag
+			flag = ""
+		}
 		switch flag {
 		case "-run", "-bench", "-fuzz":
 			if strings.HasPrefix(text, "go run ") {

@@ -77,7 +77,7 @@ func Python(t TB, example string) string {
 	if os.Getenv("FEDERATION_NO_SKIP") == "" {
 		t.Skip("no Python with grpcio, protobuf and cryptography; examples/plugin-python/setup makes one")
 	}
-	if text, err := exec.Command(filepath.Join(example, "setup")).CombinedOutput(); err != nil {
+	if text, err := exec.Command("sh", filepath.Join(example, "setup")).CombinedOutput(); err != nil {
 		t.Fatalf("setup: %v\n%s", err, text)
 	}
 	path, err := filepath.Abs(venv)

@@ -220,7 +220,7 @@ func pythonFor(t *testing.T) string {
 	if os.Getenv("FEDERATION_NO_SKIP") == "" {
 		t.Skip("no Python with grpcio, protobuf and cryptography; examples/plugin-python/setup makes one")
 	}
-	if text, err := exec.Command(filepath.Join(example, "setup")).CombinedOutput(); err != nil {
+	if text, err := exec.Command("sh", filepath.Join(example, "setup")).CombinedOutput(); err != nil {
 		t.Fatalf("setup: %v\n%s", err, text)
 	}
 	return venv
