@@ -36,7 +36,7 @@ type Builder struct {
 	// Default: the first URI, or else the first DNS name, of its certificate.
 	ID string
 
-	// Trust says which roots vouch for peers. Required; SystemRoots is the public web's.
+	// Trust says which roots vouch for peers. Required; SystemRoots{} is what the operating system trusts.
 	Trust TrustProvider
 	// Identity says with which certificate this node connects and serves. nil: TLS authenticates the
 	// servers only, and this node cannot serve.
@@ -135,7 +135,7 @@ func (b *Builder) validate() ([]Peer, error) {
 		problem("ID", checkID(b.ID))
 	}
 	if b.Trust == nil {
-		problem("Trust", errors.New("is nil, so nobody could be trusted; give a provider, such as &file.Trust{Path: …}, or say sdk.SystemRoots to mean the roots of the operating system"))
+		problem("Trust", errors.New("is nil, so nobody could be trusted; give a provider, such as &file.Trust{Path: …}, or say sdk.SystemRoots{} to mean the roots of the operating system"))
 	} else {
 		problem("Trust", validateProvider(b.Trust))
 	}
