@@ -283,9 +283,34 @@ func (f *Federation) Refresh(ctx context.Context) error {
 	return errors.Join(problems...)
 }
 
-// Warm handshakes a connection with every peer that has none, so that first requests find them open. It returns
-// when all have answered or failed, or ctx ends; the errors of those that failed come joined.
-func (f *Federation) Warm(ctx context.Context) error { return f.transport.Warm(ctx) }
+// Warm handshakes a connection with every peer that has none, so that first requests find them open, and fetches the
+// signing keys of those whose keys are not configured, so that first acks can be verified. It returns when all have
+// answered or failed, or ctx ends; the errors of the connections that failed come joined. Keys that cannot be
+// fetched are an event, and are asked for again when they are needed.
+func (f *Federation) Warm(ctx context.Context) error {
+	err := f.transport.Warm(ctx)
+	if f.keys == nil {
+		return err
+	}
+	open := make(map[string]bool)
+	for _, p := range f.transport.Stats().Peers {
+		open[p.Name] = p.Open[transport.Quorum] > 0
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, checkParallel)
+	for _, m := range f.state.Load().members {
+		if !open[m.Name] || len(m.Keys) > 0 || m.Wire != signer.WireFederation || ctx.Err() != nil {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			_, _ = f.directory.Keys(ctx, m.Name)
+		})
+	}
+	wg.Wait()
+	return err
+}
 
 // ClientTLS returns a configuration for TLS connections to the named peer, for gRPC and the like: the same
 // checks and the same identity as Client's, following every rotation. With the name of no peer, every handshake

@@ -209,3 +209,27 @@ func TestNoSecretShowsInStatusEventsOrErrors(t *testing.T) {
 		t.Error("the API key shows")
 	}
 }
+
+func TestWarmFetchesTheKeysThatAcksAreVerifiedWith(t *testing.T) {
+	var fetched atomic.Int64
+	m := newMesh(t, 2, echo, nil)
+	a, b := m.nodes[0], m.nodes[1]
+	next := b.server.Handler
+	b.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == signer.DirectoryPath {
+			fetched.Add(1)
+		}
+		next.ServeHTTP(w, r)
+	})
+	if err := a.fed.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := fetched.Load(); n != 1 {
+		t.Errorf("the key directory was asked %d times, want once", n)
+	}
+	b.server.Close()
+	c := a.build(t, nil, sdk.Peer{Name: "b", URL: b.url(), ServerName: "b.example"})
+	if err := c.Warm(t.Context()); !errors.Is(err, sdk.ErrUnavailable) {
+		t.Errorf("a peer that is down: %v, want ErrUnavailable", err)
+	}
+}
