@@ -157,9 +157,9 @@ func lookUnconfigured(ctx context.Context, t *target) error {
 		return err
 	}
 	defer p.close()
-	for role, err := range p.pulls(ctx) {
-		if err == nil {
-			return fmt.Errorf("%v answered", role)
+	for _, got := range p.pulls(ctx) {
+		if got.err == nil {
+			return fmt.Errorf("%v answered", got.role)
 		}
 	}
 	if _, err := p.info(ctx); err != nil {
@@ -168,21 +168,30 @@ func lookUnconfigured(ctx context.Context, t *target) error {
 	return nil
 }
 
-// pulls calls the pull of every role once.
-func (p *process) pulls(ctx context.Context) map[pluginpb.Role]error {
+// A pull is what the pull of one role came to.
+type pull struct {
+	role pluginpb.Role
+	err  error
+}
+
+// pulls calls the pull of every role once, and tells of them in the order of the roles, so that a verdict is the same
+// each time.
+func (p *process) pulls(ctx context.Context) []pull {
 	_, trust := pluginpb.NewTrustClient(p.conn).TrustBundle(ctx, &pluginpb.TrustBundleRequest{}, grpc.WaitForReady(true))
 	_, identity := pluginpb.NewIdentityClient(p.conn).Identity(ctx, &pluginpb.IdentityRequest{})
 	_, key := pluginpb.NewKeyClient(p.conn).SigningKeys(ctx, &pluginpb.SigningKeysRequest{})
-	return map[pluginpb.Role]error{
-		pluginpb.Role_ROLE_TRUST: p.t.noted(trust), pluginpb.Role_ROLE_IDENTITY: p.t.noted(identity), pluginpb.Role_ROLE_KEY: p.t.noted(key),
+	return []pull{
+		{pluginpb.Role_ROLE_TRUST, p.t.noted(trust)},
+		{pluginpb.Role_ROLE_IDENTITY, p.t.noted(identity)},
+		{pluginpb.Role_ROLE_KEY, p.t.noted(key)},
 	}
 }
 
 // serves reports the first configured role that does not answer.
 func (p *process) serves(ctx context.Context, roles []pluginpb.Role) error {
-	for role, err := range p.pulls(ctx) {
-		if has(roles, role) && err != nil {
-			return fmt.Errorf("%v: %w%s", role, err, p.tail())
+	for _, got := range p.pulls(ctx) {
+		if has(roles, got.role) && got.err != nil {
+			return fmt.Errorf("%v: %w%s", got.role, got.err, p.tail())
 		}
 	}
 	return nil
@@ -285,13 +294,13 @@ func lookRoles(ctx context.Context, t *target) error {
 	}
 	defer p.close()
 	looked := false
-	for role, err := range p.pulls(ctx) {
-		if has(roles, role) {
+	for _, got := range p.pulls(ctx) {
+		if has(roles, got.role) {
 			continue
 		}
 		looked = true
-		if status.Code(err) != codes.Unimplemented {
-			return fmt.Errorf("%v: %v, want UNIMPLEMENTED", role, err)
+		if status.Code(got.err) != codes.Unimplemented {
+			return fmt.Errorf("%v: %v, want UNIMPLEMENTED", got.role, got.err)
 		}
 	}
 	if !looked {
