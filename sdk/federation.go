@@ -43,11 +43,13 @@ type Federation struct {
 	delivery *delivery
 	retired  retirement
 	serving  atomic.Pointer[identity]
+	id       atomic.Pointer[string] // what this node calls itself
 	denied   denials
 
 	state   atomic.Pointer[roster]
 	peersMu sync.Mutex // serialises SetPeers
 
+	signingMu  sync.Mutex // serialises changes of signing
 	distrustMu sync.Mutex
 	distrusted []distrusted
 
@@ -145,6 +147,7 @@ func (f *Federation) startIdentity(ctx context.Context) error {
 		Equal:    sameIdentity,
 		Life:     func(i *identity) rotate.Life { return i.life },
 		OnChange: func(_, i *identity) { f.serving.Store(i); f.apply(RoleIdentity) },
+		OnSame:   f.renewHandle,
 		OnEvent:  func(e rotate.Event) { f.events.emit(materialEvent(e, "")) },
 	})
 	if err != nil {
@@ -167,6 +170,7 @@ func (f *Federation) startKeys(ctx context.Context) error {
 		Equal:    sameKeys,
 		Life:     func(k *keyring) rotate.Life { return k.life },
 		OnChange: func(_, k *keyring) { f.useKeys(k) },
+		OnSame:   f.useKeys,
 		OnEvent:  f.keyEvent,
 		Optional: f.cfg.Signing == SignPreferred,
 	})
@@ -174,7 +178,7 @@ func (f *Federation) startKeys(ctx context.Context) error {
 		return err
 	}
 	f.keys = source
-	if k, ok := source.Current(); ok && f.signing.Load() == nil {
+	if k, ok := source.Current(); ok && f.ring() == nil { // a change since has gone through OnChange
 		f.useKeys(k)
 	}
 	return nil
@@ -183,10 +187,11 @@ func (f *Federation) startKeys(ctx context.Context) error {
 // checkID settles what this node calls itself.
 func (f *Federation) checkID() error {
 	if f.cfg.ID != "" {
+		f.id.Store(&f.cfg.ID)
 		return nil
 	}
 	if names := f.serving.Load().names(); len(names) > 0 {
-		f.cfg.ID = names[0]
+		f.id.Store(&names[0])
 		return nil
 	}
 	if f.cfg.Key == nil && f.cfg.Identity == nil {
@@ -196,7 +201,12 @@ func (f *Federation) checkID() error {
 }
 
 // ID is what this node calls itself.
-func (f *Federation) ID() string { return f.cfg.ID }
+func (f *Federation) ID() string {
+	if id := f.id.Load(); id != nil {
+		return *id
+	}
+	return "" // Build is not that far yet, or nothing names this node
+}
 
 // Peers returns the list of peers in force, with all defaults filled in. It is a copy.
 func (f *Federation) Peers() []Peer { return f.state.Load().peers() }

@@ -2,11 +2,14 @@ package sdk_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,6 +137,73 @@ func TestIdentityAndRootsRotateUnderTraffic(t *testing.T) {
 	case err := <-failed:
 		t.Error(err)
 	default:
+	}
+}
+
+// A session with a key that lives elsewhere signs until it is closed.
+type session struct {
+	crypto.Signer
+	closed atomic.Bool
+}
+
+func (s *session) Sign(r io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if s.closed.Load() {
+		return nil, errors.New("the session is closed")
+	}
+	return s.Signer.Sign(r, digest, opts)
+}
+
+func TestANewSessionWithTheSameKeysTakesOver(t *testing.T) {
+	var first [2]*session
+	open := func(k crypto.PrivateKey) *session { return &session{Signer: k.(crypto.Signer)} }
+	private := sdktest.Ed25519(t)
+	signing := func(s *session) signer.Key {
+		k, err := signer.KeyOf(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	m := newMesh(t, 2, echo, func(n *node, _ *sdk.Builder) {
+		if n.name == "a" {
+			first = [2]*session{open(n.identity.cert.PrivateKey), open(private)}
+			cert := *n.identity.cert
+			cert.PrivateKey = first[0]
+			n.identity.cert, n.key.key = &cert, signing(first[1])
+		}
+	})
+	a, b := m.nodes[0], m.nodes[1]
+	handshake := func() error {
+		c, err := tls.Dial("tcp", b.listener.Addr().String(), a.fed.ClientTLS("b"))
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}
+	if err := handshake(); err != nil {
+		t.Fatal(err)
+	}
+	second := [2]*session{open(first[0].Signer), open(private)}
+	a.identity.set(func(s *source) {
+		cert := *s.cert
+		cert.PrivateKey, cert.OCSPStaple = second[0], []byte("newer")
+		s.cert = &cert
+	})
+	a.key.set(func(s *source) { s.key = signing(second[1]) })
+	if err := a.fed.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range first {
+		s.closed.Store(true)
+	}
+	if err := handshake(); err != nil {
+		t.Errorf("a handshake after the first session ended: %v", err)
+	}
+	if resp, err := post(t, a, b, "x"); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("a message after the first session ended: %v", err)
+	}
+	if st := a.fed.Status(); st.Identity.Generation != 1 || st.Key.Generation != 1 || st.Generation != 1 {
+		t.Errorf("generations %d, %d, %d: a new session is no new material", st.Identity.Generation, st.Key.Generation, st.Generation)
 	}
 }
 

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -102,4 +106,30 @@ func mayBe(c *x509.Certificate, usage x509.ExtKeyUsage) bool {
 // sameIdentity compares chains; the key is the leaf's.
 func sameIdentity(a, b *identity) bool {
 	return slices.EqualFunc(a.cert.Certificate, b.cert.Certificate, bytes.Equal)
+}
+
+// renewHandle puts the same certificate into service with what came with it this time: a key that lives elsewhere
+// may be held by a new session, an OCSP response be newer. Connections stay as they are.
+func (f *Federation) renewHandle(i *identity) {
+	old := f.serving.Swap(i)
+	if old != nil && sameKey(old.cert.PrivateKey, i.cert.PrivateKey) && bytes.Equal(old.cert.OCSPStaple, i.cert.OCSPStaple) {
+		return
+	}
+	f.apply(RoleIdentity)
+}
+
+// sameKey reports whether two private keys of one public key are sure to sign alike.
+func sameKey(a, b crypto.PrivateKey) bool {
+	if inMemory(a) && inMemory(b) {
+		return true // newIdentity has compared their public halves
+	}
+	return reflect.ValueOf(a).Comparable() && a == b
+}
+
+func inMemory(k crypto.PrivateKey) bool {
+	switch k.(type) {
+	case ed25519.PrivateKey, *ecdsa.PrivateKey, *rsa.PrivateKey:
+		return true
+	}
+	return false
 }

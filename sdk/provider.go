@@ -32,7 +32,9 @@ type IdentityProvider interface {
 	Identity(ctx context.Context) (*Identity, error)
 }
 
-// An Identity is a certificate chain with its key. It is not changed once returned.
+// An Identity is a certificate chain with its key. It is not changed once returned. The same certificate with a
+// newer handle of its key, such as another session with an HSM, or with a newer OCSPStaple replaces what was there
+// without a new generation.
 type Identity struct {
 	Certificate  *tls.Certificate // leaf first; PrivateKey may be any crypto.Signer
 	RefreshAfter time.Duration    // when to ask again; 0: two thirds of the leaf's life

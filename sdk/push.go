@@ -50,8 +50,8 @@ func (f *Federation) Push(ctx context.Context, m Message) (*quorum.Result, error
 
 // sender is what this node calls itself in messages and acks.
 func (f *Federation) sender() string {
-	if f.cfg.ID != "" {
-		return f.cfg.ID
+	if id := f.ID(); id != "" {
+		return id
 	}
 	return "anonymous"
 }

@@ -36,7 +36,14 @@ func (f *Federation) ring() *keyring {
 
 // useKeys puts a keyring into service. The key before stays published until nothing signed with it is in flight.
 func (f *Federation) useKeys(k *keyring) {
-	s, err := signer.New(signer.Config{Key: k.active, PeerID: f.cfg.ID})
+	f.signingMu.Lock()
+	defer f.signingMu.Unlock()
+	f.signWith(k)
+}
+
+// signWith is useKeys with signingMu held.
+func (f *Federation) signWith(k *keyring) {
+	s, err := signer.New(signer.Config{Key: k.active, PeerID: f.ID()})
 	if err != nil {
 		f.events.emit(Event{Kind: EventRefused, Role: RoleKey, Detail: "the new signing key cannot be used", Err: err})
 		return
@@ -50,9 +57,11 @@ func (f *Federation) useKeys(k *keyring) {
 // startSigning makes what verifies messages and finds keys. It needs the roster.
 func (f *Federation) startSigning() error {
 	// The first keys were loaded before this node knew what it calls itself.
+	f.signingMu.Lock()
 	if k := f.ring(); k != nil {
-		f.useKeys(k)
+		f.signWith(k)
 	}
+	f.signingMu.Unlock()
 	var err error
 	f.directory, err = signer.NewKeyDirectory(signer.DirectoryConfig{
 		Peers:      f.state.Load().directoryPeers(),
@@ -72,7 +81,7 @@ func (f *Federation) startSigning() error {
 
 // isMe reports whether a message to that name is for this node.
 func (f *Federation) isMe(to string) bool {
-	return to == f.cfg.ID || slices.Contains(f.serving.Load().names(), to)
+	return to == f.ID() || slices.Contains(f.serving.Load().names(), to)
 }
 
 // checkKeyChain accepts a certified signing key if the roots that vouch for the peer vouch for it too, under a
@@ -198,7 +207,7 @@ func (f *Federation) prepareUnsigned(req *http.Request, m *member) error {
 	}
 	operation := transport.Operation(req.Context())
 	if m.Wire == signer.WireAIMemory {
-		req.Header.Set(signer.HeaderPeerID, f.cfg.ID)
+		req.Header.Set(signer.HeaderPeerID, f.ID())
 		if operation != "" {
 			req.Header.Set(signer.HeaderIdempotencyKey, operation)
 		}

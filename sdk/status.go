@@ -97,7 +97,7 @@ func (f *Federation) Status() Status {
 	state := f.state.Load()
 	stats := f.transport.Stats()
 	s := Status{
-		ID:         f.cfg.ID,
+		ID:         f.ID(),
 		Policy:     state.policy,
 		Closed:     f.isClosed(),
 		Trust:      materialStatus(f.global.source.Status()),

@@ -10,7 +10,8 @@ import (
 type Material struct {
 	// Identity is the certificate of this node, leaf first, with its key, which may be any crypto.Signer.
 	// The leaf needs the extended key usages of what it does: clientAuth to dial, serverAuth to serve.
-	// Nil: requests are sent without a client certificate, and nothing can be served.
+	// Nil: requests are sent without a client certificate, and nothing can be served. An OCSPStaple is sent
+	// with it in both directions.
 	Identity *tls.Certificate
 	// Trust is the trust of the peers that have none of their own. It may be nil if every peer has one.
 	Trust *Trust
@@ -29,6 +30,10 @@ type Trust struct {
 	// CRLs (RFC 5280) are enforced for leaves and intermediates. A list is believed only if the issuer it
 	// names signed it. A list past its next update stays in force, and says so in an event. Delta and
 	// indirect lists are not understood; they are left out, with an event.
+	//
+	// Besides, an OCSP response (RFC 6960) that comes with a certificate in the handshake and says revoked
+	// refuses it, and a server's certificate that promises one (RFC 7633) is refused without one that says
+	// good. No OCSP responder is ever asked.
 	CRLs []*x509.RevocationList
 }
 

@@ -59,7 +59,11 @@ func (t *Transport) admitOutbound(raw *rawConn, m *member, cs *tls.ConnectionSta
 		if e == nil || e.scope == nil {
 			return errNoPeer
 		}
-		v, err := s.verifyOutbound(e, cs.PeerCertificates, nil, time.Now())
+		now := time.Now()
+		v, err := s.verifyOutbound(e, cs.PeerCertificates, nil, now)
+		if err == nil {
+			err = stapled(cs.OCSPResponse, v.chain, true, now)
+		}
 		if err != nil {
 			return err
 		}
@@ -93,7 +97,11 @@ func (t *Transport) admitInbound(raw *rawConn, cs *tls.ConnectionState) (*entry,
 		if s == nil {
 			return nil, errNotReady
 		}
-		v, err := s.verifyInbound(cs.PeerCertificates, nil, time.Now())
+		now := time.Now()
+		v, err := s.verifyInbound(cs.PeerCertificates, nil, now)
+		if err == nil {
+			err = stapled(cs.OCSPResponse, v.chain, false, now)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -183,7 +191,12 @@ func (t *Transport) ClientTLS(peer string) (*tls.Config, error) {
 		if e == nil || e.scope == nil {
 			return &Error{Peer: peer, Op: "dial", Kind: KindRefused, Err: errNoPeer}
 		}
-		if _, err := s.verifyOutbound(e, cs.PeerCertificates, nil, time.Now()); err != nil {
+		now := time.Now()
+		v, err := s.verifyOutbound(e, cs.PeerCertificates, nil, now)
+		if err == nil {
+			err = stapled(cs.OCSPResponse, v.chain, true, now)
+		}
+		if err != nil {
 			t.event(Event{Type: EventRefused, Peer: e.peer.Name, Err: err})
 			return &Error{Peer: e.peer.Name, Op: "dial", Kind: KindRefused, Err: err}
 		}

@@ -13,7 +13,7 @@ import (
 // Config describes one piece of material. Pull is required; every other zero field is a default.
 //
 // Pull, Accept, Equal and Life meet what a provider returned: a panic in them becomes an error. Accept,
-// Equal, Life, OnChange and OnEvent are called one at a time; they may call Current and Status, but not
+// Equal, Life, OnChange, OnSame and OnEvent are called one at a time; they may call Current and Status, but not
 // Refresh or Close, which wait for them.
 type Config[T any] struct {
 	// Role names the part of the federation in errors and events.
@@ -38,6 +38,10 @@ type Config[T any] struct {
 	// OnChange is called after new material went into service, before Refresh returns. It is not called for
 	// the value with which Start returns.
 	OnChange func(old, new T)
+	// OnSame is called with a value that is Equal to the one in service, and takes its place: what it holds
+	// besides the material, such as a session with whoever keeps a key, may be newer. It is no change: no event,
+	// no new generation. nil: the first value stays.
+	OnSame func(T)
 	// OnEvent is called for every event.
 	OnEvent func(Event)
 

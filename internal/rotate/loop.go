@@ -170,6 +170,12 @@ func (s *Source[T]) judge(value T, err error, first bool) (changed bool, _ error
 			life.Expires.UTC().Format(time.RFC3339), fault.ErrExpired), Failed)
 	}
 	if same {
+		if s.cfg.OnSame != nil {
+			s.mu.Lock()
+			s.state.value = value
+			s.mu.Unlock()
+			s.cfg.OnSame(value)
+		}
 		s.succeeded(life, false)
 		return false, nil
 	}
