@@ -74,7 +74,9 @@ type Limits struct {
 	Heartbeat time.Duration // between two health checks; default 5 s
 	Hang      time.Duration // an unanswered health check for this long is a hang; default 5 s
 
-	MinBackoff time.Duration // before the first restart, at most; default 100 ms
+	// A process that has served for half a second is started again at once. One that ends sooner, or does not
+	// start, waits: for MinBackoff at most the first time, then for up to twice as long each time.
+	MinBackoff time.Duration // default 100 ms
 	MaxBackoff time.Duration // before any restart, at most; default 30 s
 
 	Message int // largest message either way, in bytes; default 16 MiB

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// settled is how long a process must have served for its end to be the first of a new series.
+// settled is how long a process must have served for its end to be the first of a new series, after which the
+// next process starts at once.
 const settled = 500 * time.Millisecond
 
 // supervise starts the plugin again whenever it ends, until Close.
@@ -19,11 +20,14 @@ func (p *Plugin) supervise() {
 		if in != nil {
 			select {
 			case <-in.dead:
+				var delay time.Duration
 				if time.Since(in.since) >= settled {
 					failures = 0
+				} else {
+					delay = p.backoff(failures)
+					failures++
 				}
-				p.lost(in, p.backoff(failures))
-				failures++
+				p.lost(in, delay)
 			case <-changed: // Replace
 			case <-p.ctx.Done():
 				p.shut()

@@ -389,3 +389,29 @@ func sorted(manifest string) string {
 	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[66:], b[66:]) })
 	return strings.Join(lines, "")
 }
+
+func TestTheFirstCrashCostsNoWaitAndASeriesDoes(t *testing.T) {
+	c, _ := material(t, config(t, "good"))
+	nothingLeft(t, &c)
+	exits := make(chan plugin.Event, 100)
+	c.OnEvent = func(e plugin.Event) {
+		if e.Kind == plugin.EventExited {
+			exits <- e
+		}
+	}
+	p := open(t, c)
+	eventually(t, "it has served for a while", func() bool { return time.Since(p.Status().Since) > time.Second })
+	kill(t, p.Status().PID, syscall.SIGKILL)
+	if e := <-exits; e.Delay != 0 {
+		t.Errorf("after a healthy time the next process waits %v", e.Delay)
+	}
+	// On a machine that stalls, one or the other may live long enough to be the first of a series again.
+	for range 20 {
+		eventually(t, "it serves", func() bool { return p.Status().State == plugin.Serving })
+		kill(t, p.Status().PID, syscall.SIGKILL)
+		if e := <-exits; e.Delay > 0 {
+			return
+		}
+	}
+	t.Error("crash after crash, and never a wait")
+}
