@@ -40,7 +40,7 @@ func BenchmarkThousandPeers(b *testing.B) {
 	}
 	slices.Sort(delays)
 	best := delays[writes-2] // this node is one of W
-	d := newDelivery(outbox.NewMemory(outbox.Limits{}), f, PushOptions{}, "me", func(Event) {})
+	d := newDelivery(outbox.NewMemory(outbox.Limits{}), f, PushOptions{}, 0, "me", func(Event) {})
 	defer d.close()
 	policy, err := quorum.Policy{Writes: writes}.Resolve(peers)
 	if err != nil {

@@ -217,7 +217,7 @@ func (c *courier) send(batch []*parcel) {
 }
 
 func (c *courier) carry(batch []*parcel, t turn, lane transport.Lane) answer {
-	ctx, cancel := context.WithTimeout(c.d.ctx, sendTimeout)
+	ctx, cancel := context.WithTimeout(c.d.ctx, c.d.timeout)
 	defer cancel()
 	letters := make([]*letter, len(batch))
 	for i, p := range batch {
@@ -337,11 +337,10 @@ func (c *courier) recorded(p *parcel, seq uint64, err error) {
 		}
 	case err == nil:
 		full, c.full = !c.full, true
-		fallthrough
-	default:
-		if p.waiting { // nothing will bring it
-			c.settleLocked(p, reply{kind: quorum.Unsent, err: errors.Join(err, errOutboxFull)})
-		}
+		err = errOutboxFull
+	}
+	if err != nil && p.waiting { // nothing will bring it
+		c.settleLocked(p, reply{kind: quorum.Unsent, err: err})
 	}
 	flush := len(c.acked) > 0 && !c.flushing
 	c.mu.Unlock()

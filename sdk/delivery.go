@@ -33,7 +33,7 @@ const (
 	defaultMaxBackoff      = 30 * time.Second
 
 	minBackoff      = 100 * time.Millisecond
-	sendTimeout     = 10 * time.Second // of one batch
+	sendTimeout     = 10 * time.Second // of one batch, unless pushes wait longer
 	downAfter       = 3                // failures in a row
 	maxPending      = 1024             // messages of one peer that wait for a request in memory
 	maxPendingBytes = 8 << 20          // and their bytes
@@ -90,6 +90,7 @@ type delivery struct {
 	opts    PushOptions
 	emit    func(Event)
 	sender  string
+	timeout time.Duration // of one batch
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -101,9 +102,11 @@ type delivery struct {
 	changed  chan struct{} // closed and replaced when an outbox may have become empty
 }
 
-func newDelivery(store outbox.Store, c carrier, opts PushOptions, sender string, emit func(Event)) *delivery {
+// newDelivery starts nothing. patience is how long a push waits for its acks.
+func newDelivery(store outbox.Store, c carrier, opts PushOptions, patience time.Duration, sender string, emit func(Event)) *delivery {
 	d := &delivery{
 		store: store, age: outbox.DefaultAge, carrier: c, opts: opts.withDefaults(), emit: emit, sender: sender,
+		timeout:  max(sendTimeout, patience),
 		couriers: make(map[string]*courier), changed: make(chan struct{}),
 	}
 	_, d.instant = store.(*outbox.Memory)

@@ -138,6 +138,11 @@ type rig struct {
 
 func newRig(t *testing.T, peers int, opts PushOptions, store outbox.Store) *rig {
 	t.Helper()
+	return newPatientRig(t, peers, opts, store, quorum.DefaultAckTimeout)
+}
+
+func newPatientRig(t *testing.T, peers int, opts PushOptions, store outbox.Store, patience time.Duration) *rig {
+	t.Helper()
 	r := &rig{road: newRoad(), store: store}
 	if store == nil {
 		r.store = outbox.NewMemory(outbox.Limits{})
@@ -145,7 +150,7 @@ func newRig(t *testing.T, peers int, opts PushOptions, store outbox.Store) *rig 
 	for i := range peers {
 		r.peers = append(r.peers, peerRef{name: fmt.Sprintf("peer-%d", i), id: fmt.Sprintf("p%d", i)})
 	}
-	r.delivery = newDelivery(r.store, r.road, opts, "me", func(e Event) {
+	r.delivery = newDelivery(r.store, r.road, opts, patience, "me", func(e Event) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.events = append(r.events, e)
@@ -276,6 +281,24 @@ func TestTheAckTimeoutEndsTheWait(t *testing.T) {
 		_, err := r.send(t, "op", 2)
 		if e := notMet(t, err); e.Reason != quorum.Timeout || e.Got != 1 || time.Since(start) != quorum.DefaultAckTimeout {
 			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestARequestLastsAsLongAsItsPushWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newPatientRig(t, 1, PushOptions{}, nil, time.Minute)
+		r.road.set("p0", after(45*time.Second, acking("p0")))
+		policy, err := quorum.Policy{Writes: 2, AckTimeout: time.Minute}.Resolve(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		local := func(context.Context, *letter) (*quorum.Ack, quorum.Identity, error) {
+			return nil, quorum.Identity{TLS: "me"}, nil
+		}
+		result, err := r.push(t.Context(), newLetter(Message{Operation: "op", Body: []byte("x")}, "me", time.Now()), policy, r.peers, local)
+		if err != nil || result.Elapsed != 45*time.Second {
+			t.Errorf("got %v, %v", result, err)
 		}
 	})
 }

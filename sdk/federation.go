@@ -89,7 +89,7 @@ func newFederation(ctx context.Context, cfg Builder, policy quorum.Policy, peers
 	if err := f.startSigning(); err != nil {
 		return nil, err
 	}
-	f.delivery = newDelivery(cfg.Outbox, f, cfg.Push, f.sender(), f.events.emit)
+	f.delivery = newDelivery(cfg.Outbox, f, cfg.Push, policy.AckTimeout, f.sender(), f.events.emit)
 	f.client = &http.Client{Transport: roundTripper{f}, CheckRedirect: sameOrigin}
 	if err := f.update(); err != nil {
 		return nil, fmt.Errorf("sdk: %w", err)
