@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A Held is a removal of roots that waits for a decision.
+// A Held is a change of trust that waits for a decision: a removal of roots, or a revocation list that went back.
 type Held struct {
 	ID       string    // what Confirm takes
 	Peer     string    // the peer whose own trust it is; "" for Builder.Trust
@@ -23,16 +23,23 @@ type Held struct {
 	Lost     []string // the peers that it would cut off
 }
 
-// holds keeps removals of roots out of service that are more likely a fault than a decision: one that leaves
-// no root of those in service, and one after which the quorum could no longer be met. What else the same
-// bundle says, a root added to those that stay or a revocation, goes into service at once.
+// holds keeps changes of trust out of service that are more likely a fault than a decision: a removal that leaves
+// no root of those in service, one after which the quorum could no longer be met, and a revocation list that is gone
+// or older than the one in service, as after a restored backup, which would trust again what was revoked. What else the
+// same bundle says, a root added to those that stay or a revocation, goes into service at once.
 type holds struct {
 	f *Federation
 
 	mu       sync.Mutex
 	held     map[*scope]*hold
-	approved map[*scope][sha256.Size]byte
+	approved map[*scope]approval
 	closed   bool
+}
+
+// An approval is a bundle that was confirmed, or whose deadline came.
+type approval struct {
+	digest [sha256.Size]byte
+	used   bool
 }
 
 type hold struct {
@@ -43,49 +50,58 @@ type hold struct {
 }
 
 func newHolds(f *Federation) *holds {
-	return &holds{f: f, held: make(map[*scope]*hold), approved: make(map[*scope][sha256.Size]byte)}
+	return &holds{f: f, held: make(map[*scope]*hold), approved: make(map[*scope]approval)}
 }
 
 // admit returns what may go into service of a bundle that a provider has returned: all of it, or the part that
 // needs no decision.
 func (h *holds) admit(ctx context.Context, s *scope, b *bundle) *bundle {
 	serving := s.serving.Load()
-	if serving == nil || !b.removes(serving) {
-		h.drop(s)
+	if serving == nil {
 		return b
 	}
+	back := forgotten(serving, b, b.roots)
 	h.mu.Lock()
 	approved, ok := h.approved[s]
+	ok = ok && approved.digest == b.digest
+	switch {
+	case ok:
+		h.approved[s] = approval{b.digest, true}
+	case approved.used: // the provider has gone on: what was confirmed is not confirmed for ever
+		delete(h.approved, s)
+	}
 	h.mu.Unlock()
-	if ok && approved == b.digest {
+	if ok || len(back) == 0 && !b.removes(serving) {
 		h.drop(s)
 		return b
 	}
+	roots, kind, held, reasons := b.roots, EventKind(""), Held{}, []string(nil)
 	if b.disjoint(serving) {
-		h.hold(s, b, Held{Reason: fmt.Sprintf("the new bundle has none of the %d roots in service, which is more likely a fault than a decision", len(serving.roots))}, EventRefused)
-		return merge(serving, b, serving.roots)
-	}
-	if lost, left, need := h.f.wouldLose(ctx, s, serving, b); left < need {
-		h.hold(s, b, Held{
-			Deadline: time.Now().Add(h.f.cfg.HoldRemoval),
-			Lost:     lost,
-			Reason:   fmt.Sprintf("without the removed roots %d nodes are left, and the quorum needs %d", left, need),
-		}, EventHeld)
-		return merge(serving, b, append(slices.Clone(serving.roots), b.roots...))
-	}
-	h.drop(s)
-	return b
-}
-
-// merge returns a bundle of the given roots, the revocation lists of b, and those of serving from issuers of
-// which b has none.
-func merge(serving, b *bundle, roots []*x509.Certificate) *bundle {
-	crls := slices.Clone(b.crls)
-	for _, old := range serving.crls {
-		if !slices.ContainsFunc(b.crls, func(c *x509.RevocationList) bool { return string(c.RawIssuer) == string(old.RawIssuer) }) {
-			crls = append(crls, old)
+		roots, kind = serving.roots, EventRefused
+		reasons = append(reasons, fmt.Sprintf("the new bundle has none of the %d roots in service, which is more likely a fault than a decision", len(serving.roots)))
+	} else if b.removes(serving) {
+		if lost, left, need := h.f.wouldLose(ctx, s, serving, b); left < need {
+			roots, kind, held.Lost = append(slices.Clone(serving.roots), b.roots...), EventHeld, lost
+			held.Deadline = time.Now().Add(h.f.cfg.HoldRemoval)
+			reasons = append(reasons, fmt.Sprintf("without the removed roots %d nodes are left, and the quorum needs %d", left, need))
 		}
 	}
+	for _, l := range back {
+		kind, held.Deadline = EventRefused, time.Time{}
+		reasons = append(reasons, fmt.Sprintf("the new bundle has no revocation list of %q as new as the one in service%s, and would trust again what that revokes", l.Issuer.String(), crlNumber(l)))
+	}
+	if kind == "" {
+		h.drop(s)
+		return b
+	}
+	held.Reason = strings.Join(reasons, "; ")
+	h.hold(s, b, held, kind)
+	return merge(serving, b, roots)
+}
+
+// merge returns a bundle of the given roots, the revocation lists of b, and those of serving that b has forgotten.
+func merge(serving, b *bundle, roots []*x509.Certificate) *bundle {
+	crls := slices.Concat(b.crls, forgotten(serving, b, roots))
 	merged, err := newBundle(&TrustBundle{Roots: roots, CRLs: crls}, time.Now())
 	if err != nil { // every root has expired meanwhile; nothing to be gained by keeping them
 		return b
@@ -120,7 +136,7 @@ func (h *holds) hold(s *scope, b *bundle, held Held, kind EventKind) {
 	if len(held.Lost) > 0 {
 		held.Reason += " (lost: " + strings.Join(held.Lost, ", ") + ")"
 	}
-	h.f.events.emit(Event{Kind: kind, Role: RoleTrust, Peer: s.name, Detail: "removal of roots " + held.ID + " is held: " + held.Reason + "; " + cure, Err: ErrMaterial})
+	h.f.events.emit(Event{Kind: kind, Role: RoleTrust, Peer: s.name, Detail: "change of trust " + held.ID + " is held: " + held.Reason + "; " + cure, Err: ErrMaterial})
 }
 
 // drop forgets what is held for a scope: the provider has changed its mind, or it is decided.
@@ -146,17 +162,17 @@ func (h *holds) expire(entry *hold) {
 		h.mu.Unlock()
 		return
 	}
-	h.approved[entry.scope] = entry.digest
+	h.approved[entry.scope] = approval{digest: entry.digest}
 	h.f.background.Add(1)
 	h.mu.Unlock()
 	defer h.f.background.Done()
-	h.f.events.emit(Event{Kind: EventConfirmed, Role: RoleTrust, Peer: entry.Peer, Detail: "removal of roots " + entry.ID + " was held until its deadline and goes into service"})
+	h.f.events.emit(Event{Kind: EventConfirmed, Role: RoleTrust, Peer: entry.Peer, Detail: "change of trust " + entry.ID + " was held until its deadline and goes into service"})
 	ctx, cancel := context.WithTimeout(h.f.ctx, refreshTimeout)
 	defer cancel()
 	entry.scope.source.Refresh(ctx) // a failure is an event, and the source tries again
 }
 
-// Confirm puts a held removal of roots into service now. id is that of the Held in Status; "" means all that
+// Confirm puts a held change of trust into service now. id is that of the Held in Status; "" means all that
 // are held. It fails with ErrNotFound if nothing such is held, and with the provider's error if the bundle
 // cannot be had again; the confirmation then holds for the next time it can.
 func (f *Federation) Confirm(ctx context.Context, id string) error {
@@ -168,17 +184,17 @@ func (f *Federation) Confirm(ctx context.Context, id string) error {
 	h.mu.Lock()
 	for _, entry := range h.held {
 		if id == "" || entry.ID == id {
-			h.approved[entry.scope] = entry.digest
+			h.approved[entry.scope] = approval{digest: entry.digest}
 			confirmed = append(confirmed, entry)
 		}
 	}
 	h.mu.Unlock()
 	if len(confirmed) == 0 {
-		return fmt.Errorf("sdk: confirm: no removal %q is held: %w; Status().Held lists those that are", id, ErrNotFound)
+		return fmt.Errorf("sdk: confirm: no change %q is held: %w; Status().Held lists those that are", id, ErrNotFound)
 	}
 	var problems []error
 	for _, entry := range confirmed {
-		f.events.emit(Event{Kind: EventConfirmed, Role: RoleTrust, Peer: entry.Peer, Detail: "removal of roots " + entry.ID + " was confirmed"})
+		f.events.emit(Event{Kind: EventConfirmed, Role: RoleTrust, Peer: entry.Peer, Detail: "change of trust " + entry.ID + " was confirmed"})
 		if err := entry.scope.source.Refresh(ctx); err != nil {
 			problems = append(problems, err)
 		}

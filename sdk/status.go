@@ -31,7 +31,7 @@ type Status struct {
 	// Unsigned says why messages leave unsigned or not at all; "" if they are signed.
 	Unsigned string
 
-	Held       []Held   // removals of roots that wait for Confirm
+	Held       []Held   // changes of trust that wait for Confirm
 	Distrusted []string // what Distrust took out of service
 
 	Peers []PeerStatus

@@ -1,0 +1,134 @@
+package sdk_test
+
+import (
+	"crypto/x509"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alphaonedev/federation/sdk"
+	"github.com/alphaonedev/federation/sdk/sdktest"
+)
+
+// What a revocation list revoked is not trusted again because a file was lost or a backup restored.
+func TestARevocationListThatGoesBackIsKeptOut(t *testing.T) {
+	second := sdktest.NewCA(t, sdktest.CAOptions{Name: "second"})
+	for _, tt := range []struct {
+		name  string
+		after func(m *mesh, b *node) (roots []*x509.Certificate, crls []*x509.RevocationList)
+		back  bool // b is trusted again
+		held  bool
+	}{
+		{"an older list", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate, second.Certificate), lists(m.ca.CRL(t, sdktest.CRLOptions{Number: 4}))
+		}, false, true},
+		{"no list", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate, second.Certificate), nil
+		}, false, true},
+		{"a list of another CA alone", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate, second.Certificate), lists(second.CRL(t, sdktest.CRLOptions{Number: 9}))
+		}, false, true},
+		{"an older list, and a root less", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate), lists(m.ca.CRL(t, sdktest.CRLOptions{Number: 4}))
+		}, false, true},
+		{"a newer list without the entry", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate, second.Certificate), lists(m.ca.CRL(t, sdktest.CRLOptions{Number: 6}))
+		}, true, false},
+		{"a newer list beside an older one", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate, second.Certificate), lists(m.ca.CRL(t, sdktest.CRLOptions{Number: 4}), m.ca.CRL(t, sdktest.CRLOptions{Number: 6}))
+		}, true, false},
+		{"the CA leaves with its list", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			b.identity.set(func(s *source) { s.cert = second.Issue(t, sdktest.Leaf{DNS: []string{"b.example"}}).TLS })
+			b.waitChange(t, sdk.RoleIdentity, 2)
+			return certs(second.Certificate), nil
+		}, true, false},
+		{"the CA leaves for one of its name with another key", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			rekeyed := sdktest.NewCA(t)
+			a := m.nodes[0]
+			a.trust.set(func(s *source) { s.roots = append(s.roots[:2:2], rekeyed.Certificate) })
+			a.waitChange(t, sdk.RoleTrust, 3)
+			b.identity.set(func(s *source) { s.cert = rekeyed.Issue(t, sdktest.Leaf{DNS: []string{"b.example"}}).TLS })
+			b.waitChange(t, sdk.RoleIdentity, 2)
+			return certs(second.Certificate, rekeyed.Certificate), nil
+		}, true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMesh(t, 2, echo, func(n *node, b *sdk.Builder) {
+				n.trust.roots = append(n.trust.roots, second.Certificate)
+				b.Quorum.Writes = 1
+			})
+			a, b := m.nodes[0], m.nodes[1]
+			crl := m.ca.CRL(t, sdktest.CRLOptions{Number: 5, Revoked: certs(b.identity.cert.Leaf)})
+			a.trust.set(func(s *source) { s.crls = lists(crl) })
+			a.waitChange(t, sdk.RoleTrust, 2)
+			if _, err := post(t, a, b, "x"); err == nil {
+				t.Fatal("a revoked peer was reached")
+			}
+			roots, crls := tt.after(m, b)
+			a.trust.set(func(s *source) { s.roots, s.crls = roots, crls })
+			if err := a.fed.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := post(t, a, b, "x"); (err == nil) != tt.back {
+				t.Errorf("reaching the peer: %v, want it trusted: %v", err, tt.back)
+			}
+			held := a.fed.Status().Held
+			if (len(held) == 1) != tt.held {
+				t.Fatalf("held %+v, want something held: %v", held, tt.held)
+			}
+			if !tt.held {
+				return
+			}
+			if !held[0].Deadline.IsZero() || !strings.Contains(held[0].Reason, "number 5") {
+				t.Errorf("held %+v, want no deadline and the number of the list", held[0])
+			}
+			a.waitEvent(t, "refused", func(e sdk.Event) bool {
+				return e.Kind == sdk.EventRefused && strings.Contains(e.Detail, "revocation list") && strings.Contains(e.Detail, "Confirm")
+			})
+			if err := a.fed.Confirm(t.Context(), held[0].ID); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := post(t, a, b, "x"); err != nil {
+				t.Errorf("confirmed, and not in service: %v", err)
+			}
+			if held := a.fed.Status().Held; len(held) != 0 {
+				t.Errorf("still held: %+v", held)
+			}
+			// Confirmed once is not confirmed for ever.
+			again := m.ca.CRL(t, sdktest.CRLOptions{Number: 7, Revoked: certs(b.identity.cert.Leaf)})
+			for _, l := range [][]*x509.RevocationList{lists(again), crls} {
+				a.trust.set(func(s *source) { s.crls = l })
+				if err := a.fed.Refresh(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := post(t, a, b, "x"); err == nil {
+					t.Error("revoked again, it was reached")
+				}
+			}
+		})
+	}
+}
+
+// The list of an intermediate, which is no root, is kept until it runs out.
+func TestAnIntermediatesListIsKeptUntilItRunsOut(t *testing.T) {
+	m := newMesh(t, 2, echo, func(_ *node, b *sdk.Builder) { b.Quorum.Writes = 1 })
+	a := m.nodes[0]
+	issuer := m.ca.Intermediate(t, sdktest.CAOptions{Name: "issuer"})
+	for _, tt := range []struct {
+		next time.Time
+		held int
+	}{{time.Now().Add(time.Hour), 1}, {time.Now().Add(-time.Second), 0}} {
+		crl := issuer.CRL(t, sdktest.CRLOptions{NextUpdate: tt.next})
+		for _, l := range [][]*x509.RevocationList{lists(crl), nil} {
+			a.trust.set(func(s *source) { s.crls = l })
+			if err := a.fed.Refresh(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if held := a.fed.Status().Held; len(held) != tt.held {
+			t.Errorf("a list that ends at %v is gone: held %+v, want %d", tt.next, held, tt.held)
+		}
+	}
+}
+
+func lists(l ...*x509.RevocationList) []*x509.RevocationList { return l }
