@@ -20,7 +20,9 @@ func forgotten(old, b *bundle, roots []*x509.Certificate) []*x509.RevocationList
 		if slices.ContainsFunc(old.crls, func(n *x509.RevocationList) bool { return sameSeries(l, n) && older(l, n) }) {
 			continue // the newer one stands for both
 		}
-		issued := func(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, l.RawIssuer) && l.CheckSignatureFrom(c) == nil }
+		issued := func(c *x509.Certificate) bool {
+			return bytes.Equal(c.RawSubject, l.RawIssuer) && l.CheckSignatureFrom(c) == nil
+		}
 		if slices.ContainsFunc(roots, issued) || !slices.ContainsFunc(old.roots, issued) && time.Now().Before(l.NextUpdate) {
 			out = append(out, l)
 		}

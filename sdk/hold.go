@@ -99,9 +99,15 @@ func (h *holds) admit(ctx context.Context, s *scope, b *bundle) *bundle {
 	return merge(serving, b, roots)
 }
 
-// merge returns a bundle of the given roots, the revocation lists of b, and those of serving that b has forgotten.
+// merge returns a bundle of the given roots, the revocation lists of b, and those of serving that b has forgotten in
+// the place of their older issues.
 func merge(serving, b *bundle, roots []*x509.Certificate) *bundle {
-	crls := slices.Concat(b.crls, forgotten(serving, b, roots))
+	crls := forgotten(serving, b, roots)
+	for _, l := range b.crls {
+		if !slices.ContainsFunc(crls, func(kept *x509.RevocationList) bool { return sameSeries(l, kept) }) {
+			crls = append(crls, l)
+		}
+	}
 	merged, err := newBundle(&TrustBundle{Roots: roots, CRLs: crls}, time.Now())
 	if err != nil { // every root has expired meanwhile; nothing to be gained by keeping them
 		return b
@@ -236,24 +242,38 @@ func (f *Federation) wouldLose(ctx context.Context, s *scope, serving, b *bundle
 	if st == nil {
 		return nil, 1, 0
 	}
-	doubtful := cutOff(st.members, s, serving, b)
+	shown := make(map[*member][]*x509.Certificate)
+	for _, m := range st.members {
+		if chain := m.seen.Load(); m.scope == s && chain != nil {
+			shown[m] = *chain
+		}
+	}
+	doubtful := cutOff(shown, serving, b)
 	if need = st.policy.Writes; 1+len(st.members)-len(doubtful) < need {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
 		var wg sync.WaitGroup
+		var mu sync.Mutex
 		slots := make(chan struct{}, checkParallel)
 		for _, m := range doubtful {
 			slots <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				if conn, err := f.transport.Dial(ctx, m.Name); err == nil {
-					m.sawChain(conn.ConnectionState().PeerCertificates)
-					conn.Close()
+				conn, err := f.transport.Dial(ctx, m.Name)
+				if err != nil {
+					return
 				}
+				defer conn.Close()
+				chain := conn.ConnectionState().PeerCertificates
+				m.sawChain(chain)
+				// Not m.seen: a request on an old connection may have put the old chain back there.
+				mu.Lock()
+				defer mu.Unlock()
+				shown[m] = chain
 			})
 		}
 		wg.Wait()
-		doubtful = cutOff(doubtful, s, serving, b)
+		doubtful = cutOff(shown, serving, b)
 	}
 	for _, m := range doubtful {
 		lost = append(lost, m.Name)
@@ -261,14 +281,14 @@ func (f *Federation) wouldLose(ctx context.Context, s *scope, serving, b *bundle
 	return lost, 1 + len(st.members) - len(doubtful), need
 }
 
-// cutOff returns the members of a scope for whose last certificates serving vouches and b does not.
-func cutOff(members []*member, s *scope, serving, b *bundle) []*member {
+// cutOff returns the members for whose certificates serving vouches and b does not, by name.
+func cutOff(shown map[*member][]*x509.Certificate, serving, b *bundle) []*member {
 	var out []*member
-	for _, m := range members {
-		chain := m.seen.Load()
-		if m.scope == s && chain != nil && serving.vouches(*chain) && !b.vouches(*chain) {
+	for m, chain := range shown {
+		if serving.vouches(chain) && !b.vouches(chain) {
 			out = append(out, m)
 		}
 	}
+	slices.SortFunc(out, func(a, b *member) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }

@@ -69,8 +69,8 @@ func (w *world) rotate(ctx context.Context) error {
 	return w.whole(ctx, "after that every node has every note")
 }
 
-// everywhere changes files of all three nodes, and waits until each has put them into service. Node a comes last,
-// so that it has met the others' new certificates when it is to forget the authority of the old ones.
+// everywhere changes files of all three nodes, and waits until each has put them into service. Node a, which asks the
+// others how they stand, comes last; any other order would do.
 func (w *world) everywhere(ctx context.Context, change func(f folder, serverName string) error) error {
 	was := map[string]standing{}
 	for _, p := range w.nodes {
