@@ -65,7 +65,7 @@ func (f *Federation) startSigning() error {
 	var err error
 	f.directory, err = signer.NewKeyDirectory(signer.DirectoryConfig{
 		Peers:      f.state.Load().directoryPeers(),
-		Fetch:      signer.HTTPFetch(unsignedTransport{f.transport}, func(name string) string { return f.state.Load().baseURL(name) }),
+		Fetch:      signer.HTTPFetch(unsignedTransport{f}, func(name string) string { return f.state.Load().baseURL(name) }),
 		CheckChain: f.checkKeyChain,
 		OnEvent:    f.directoryEvent,
 	})
@@ -133,10 +133,10 @@ const (
 )
 
 // unsignedTransport sends what must not be signed: two strangers could not verify each other's request for keys.
-type unsignedTransport struct{ next http.RoundTripper }
+type unsignedTransport struct{ f *Federation }
 
 func (t unsignedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	return t.next.RoundTrip(req.WithContext(context.WithValue(req.Context(), unsignedKey, true)))
+	return roundTripper(t).once(req.WithContext(context.WithValue(req.Context(), unsignedKey, true)))
 }
 
 // withContent gives the signer a body that is digested already.

@@ -1,6 +1,10 @@
 package signer
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/alphaonedev/federation/internal/fault"
+)
 
 // A Wire is the profile that two nodes speak. It is fixed per peer, in both directions; a message in
 // another is refused, never negotiated.
@@ -24,6 +28,22 @@ func (w Wire) String() string {
 		return "ai-memory"
 	}
 	return fmt.Sprintf("Wire(%d)", uint8(w))
+}
+
+// MarshalText is String, for configurations and reports in JSON and the like.
+func (w Wire) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+
+// UnmarshalText reads what MarshalText writes, and "" as the default. Its error wraps ErrConfig.
+func (w *Wire) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "", WireFederation.String():
+		*w = WireFederation
+	case WireAIMemory.String():
+		*w = WireAIMemory
+	default:
+		return fmt.Errorf("signer: no wire is called %.40q: %w; %q and %q are", text, fault.ErrConfig, WireFederation, WireAIMemory)
+	}
+	return nil
 }
 
 // The header fields of the federation profile, in the form of http.Header's keys.
