@@ -1,6 +1,7 @@
 package sdk_test
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"github.com/alphaonedev/federation/sdk"
 	"github.com/alphaonedev/federation/sdk/quorum"
 	"github.com/alphaonedev/federation/sdk/sdktest"
+	"github.com/alphaonedev/federation/signer"
 )
 
 // kubelet writes a secret into a new folder, and swaps the link ..data that all its files go through.
@@ -380,4 +382,42 @@ func TestAFolderOfCAsIsRemovedAndMadeAgainUnderTraffic(t *testing.T) {
 		n.trusts(t, 3)
 	}
 	tr.rounds(2)
+}
+
+// A signing key is replaced in one step, with no time in which peers are told of the next one: whoever meets a key that it
+// does not know asks its owner, which publishes a key before it signs with it, and the old one for long after.
+func TestASigningKeyIsReplacedUnderTraffic(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	nodes := fileMesh(t, ca, 3, nil, nil) // every node has a key, so that each refuses what is not signed well
+	tr := startTraffic(t, nodes)
+	tr.rounds(1)
+	replace := func(n *fileNode) (signed func()) {
+		key := sdktest.Ed25519(t)
+		thumbprint := signer.Thumbprint(key.Public().(ed25519.PublicKey))
+		n.put(t, "node.ed25519", sdktest.KeyPEM(t, key))
+		return func() {
+			t.Helper()
+			n.until(t, "signs with the new key", func(s sdk.Status) bool { return s.SigningKey == thumbprint && s.Key.State == "fresh" })
+		}
+	}
+	for _, n := range nodes { // one after the other
+		replace(n)()
+		tr.rounds(2)
+	}
+	var all []func()
+	for _, n := range nodes { // all at once
+		all = append(all, replace(n))
+	}
+	for _, signed := range all {
+		signed()
+	}
+	tr.rounds(2)
+	tr.end()
+	for _, n := range nodes {
+		for tag, count := range n.fed.Status().Denied {
+			if tag != signer.TagSignAgain { // of the first message to a process that has just started
+				t.Errorf("%s refused %d requests as %s", n.name, count, tag)
+			}
+		}
+	}
 }

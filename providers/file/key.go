@@ -46,7 +46,8 @@ var (
 	_ sdk.Validator   = (*Key)(nil)
 )
 
-// SigningKeys reads the file. The set has an active key and nothing else.
+// SigningKeys reads the file. The set has an active key and nothing else: sdk keeps the one before published, and peers
+// ask for one that they do not know.
 func (k *Key) SigningKeys(ctx context.Context) (*sdk.KeySet, error) {
 	if err := k.Validate(); err != nil {
 		return nil, err
