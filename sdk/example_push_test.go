@@ -5,33 +5,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
 	"github.com/alphaonedev/federation/sdk"
 	"github.com/alphaonedev/federation/sdk/quorum"
+	"github.com/alphaonedev/federation/sdk/sdktest"
 )
 
+// A write counts once a majority of three nodes has it.
 func ExampleFederation_Push() {
-	push := func(ctx context.Context, fed *sdk.Federation, body []byte) error {
-		result, err := fed.Push(ctx, sdk.Message{Operation: "order-17", Body: body, ContentType: "application/json"})
-		var not *quorum.NotMetError
-		switch {
-		case errors.As(err, &not):
-			// Nothing is undone: the outbox goes on bringing the message to the peers.
-			fmt.Println(not.Got, "of", not.Need, not.Reason)
-			return err
-		case err != nil:
-			return err
-		}
-		fmt.Println(result.Acked, "of", result.N, "nodes have it")
-		return nil
+	t := new(exampleTB) // in a test, the *testing.T
+	defer t.end()
+	fed := sdktest.Mesh(t, 3).Nodes[0] // in earnest, from Builder.Build
+
+	result, err := fed.Push(context.Background(), sdk.Message{Operation: "order-17", Body: []byte("ten bolts"), ContentType: "text/plain"})
+	var not *quorum.NotMetError
+	switch {
+	case errors.As(err, &not):
+		// Nothing is undone: the outbox goes on bringing the message to the peers.
+		fmt.Println(not.Got, "of", not.Need, not.Reason)
+	case err != nil:
+		fmt.Println(err)
+	default:
+		fmt.Println("a quorum of", result.W, "of", result.N, "nodes has it; there is a receipt:", result.Receipt != nil)
 	}
-	_ = push
-	// Output:
+	// Output: a quorum of 2 of 3 nodes has it; there is a receipt: true
 }
 
 // exactlyOnce is an application that keeps the operation id of each message with its data.
@@ -58,12 +60,35 @@ func exactlyOnce(db *bbolt.DB) func(context.Context, sdk.Delivery) (quorum.Verdi
 	}
 }
 
+// The application takes what peers push. Who sent it, and that it is whole, has been checked.
 func ExampleFederation_Handler() {
-	serve := func(fed *sdk.Federation, apply func(context.Context, sdk.Delivery) (quorum.Verdict, error)) *http.Server {
-		return fed.Server(fed.Handler(sdk.Inbound{Apply: apply}))
+	t := new(exampleTB) // in a test, the *testing.T
+	defer t.end()
+	apply := func(_ context.Context, d sdk.Delivery) (quorum.Verdict, error) {
+		fmt.Printf("%s from %s: %s\n", d.Operation, d.Peer.Name, d.Body)
+		return sdk.Applied, nil
 	}
-	_ = serve
+	// Mesh serves, for each of its nodes, fed.Server(fed.Handler(sdk.Inbound{Apply: apply})).
+	mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{Inbound: func(int) sdk.Inbound { return sdk.Inbound{Apply: apply} }})
+
+	_, err := mesh.Nodes[1].Push(context.Background(), sdk.Message{Operation: "order-17", Body: []byte("ten bolts")})
+	fmt.Println(err)
 	// Output:
+	// order-17 from node-1: ten bolts
+	// <nil>
+}
+
+// An exampleTB stands where a *testing.T would be in a real test.
+type exampleTB struct{ cleanups []func() }
+
+func (*exampleTB) Helper()                           {}
+func (*exampleTB) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+func (t *exampleTB) Cleanup(f func())                { t.cleanups = append(t.cleanups, f) }
+
+func (t *exampleTB) end() {
+	for _, f := range slices.Backward(t.cleanups) {
+		f()
+	}
 }
 
 // A message is applied once, although the process dies between applying it and answering: the operation id is on the

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
 	"path/filepath"
 
 	"github.com/alphaonedev/federation/providers/file"
@@ -36,9 +37,12 @@ func main() {
 	}
 	defer fed.Close()
 
-	server := fed.Server(fed.Handler(sdk.Inbound{Apply: apply}))
-	server.Addr = *listen
-	log.Fatal(server.ListenAndServeTLS("", ""))
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Printf("%s serves at %s", fed.ID(), listener.Addr())
+	log.Fatal(fed.Server(fed.Handler(sdk.Inbound{Apply: apply})).ServeTLS(listener, "", ""))
 }
 
 // apply is the application: it returns once a message is where it is safe.
