@@ -163,6 +163,7 @@ func (f *Federation) startIdentity(ctx context.Context) error {
 func (f *Federation) startKeys(ctx context.Context) error {
 	source, err := rotate.Start(ctx, rotate.Config[*keyring]{
 		Role: RoleKey,
+		Poll: true,
 		Pull: func(ctx context.Context) (*keyring, error) {
 			return pullKeys(ctx, f.cfg.Key, func() *keyring { return f.ring() })
 		},

@@ -23,7 +23,7 @@ type TrustProvider interface {
 type TrustBundle struct {
 	Roots        []*x509.Certificate    // at least one
 	CRLs         []*x509.RevocationList // RFC 5280; each signed by a root or an intermediate of it
-	RefreshAfter time.Duration          // when to ask again; 0: 5 minutes
+	RefreshAfter time.Duration          // when to ask again, the first time at random before; 0: 5 minutes
 }
 
 // An IdentityProvider says with which certificate and key this node proves who it is in TLS, enrolling or
@@ -54,7 +54,7 @@ type KeySet struct {
 	// Chains are certificates by which a CA vouches for keys of the set, leaf first, in any order: a chain is
 	// for the key that its leaf holds. Optional; they are published with the keys (x5c, RFC 7517 section 4.7).
 	Chains       [][]*x509.Certificate
-	RefreshAfter time.Duration // when to ask again; 0: 5 minutes
+	RefreshAfter time.Duration // when to ask again, the first time at random before; 0: 5 minutes
 }
 
 // A Watcher is a provider that learns of changes by itself. Watch calls changed whenever the material may

@@ -28,6 +28,7 @@ func (f *Federation) startScope(ctx context.Context, name string, p TrustProvide
 	s := &scope{name: name, provider: p}
 	cfg := rotate.Config[*bundle]{
 		Role: RoleTrust,
+		Poll: true,
 		Pull: func(ctx context.Context) (*bundle, error) {
 			b, err := pullBundle(ctx, p)
 			if err != nil {

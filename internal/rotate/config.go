@@ -35,6 +35,11 @@ type Config[T any] struct {
 	// Life says when to pull again and when the material ends. nil: every 5 minutes, never.
 	Life func(T) Life
 
+	// Poll says that Pull only looks at what there is, so that an early look costs nothing but a request. The
+	// first pull that is due after Start, or after failures, then comes at a random time before Refresh: a fleet
+	// that started, or found its backend again, in the same second does not ask in step from then on.
+	Poll bool
+
 	// OnChange is called after new material went into service, before Refresh returns. It is not called for
 	// the value with which Start returns.
 	OnChange func(old, new T)
@@ -55,7 +60,8 @@ type Config[T any] struct {
 	// ErrConfig and their like) wait up to 5 times as long. RetryAfter of a ProviderError comes on top.
 	MaxBackoff time.Duration
 	// Jitter is the part of the time to Refresh over which due times are spread, after Refresh, never before
-	// it: a provider that renews only what is due is asked when it is due. Rolled once for each material.
+	// it (but see Poll): a provider that renews only what is due is asked when it is due. Rolled once for each
+	// material.
 	// Default 0.1.
 	Jitter float64
 	// MaxAbandoned bounds the calls of Pull that ignored the end of their context and still run. At the bound

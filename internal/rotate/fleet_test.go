@@ -118,3 +118,43 @@ func TestAFleetSpreadsItsRenewals(t *testing.T) {
 		spread(t, "renewal after that", a.renewals, window+time.Minute)
 	})
 }
+
+// A thousand nodes that started in the same second, and poll every minute, do so spread out from the first time on,
+// and after an outage too.
+func TestAFleetSpreadsItsPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a authority
+		a.set(false)
+		for i := range nodes {
+			s, err := Start(t.Context(), Config[material]{
+				Role: fault.RoleTrust,
+				Poll: true,
+				Pull: func(ctx context.Context) (material, error) {
+					m, err := a.pull(ctx)
+					m.life = Life{Refresh: time.Now().Add(time.Minute), Expires: time.Now().AddDate(10, 0, 0)}
+					return m, err
+				},
+				Equal:      func(_, _ material) bool { return true },
+				Life:       func(m material) Life { return m.life },
+				Rand:       rand.New(rand.NewPCG(uint64(i), 0)).Float64,
+				ClockCheck: time.Hour,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+		}
+		rest := func(what string) {
+			t.Helper()
+			a.set(false)
+			settle(10 * time.Minute)
+			spread(t, what, a.renewals, 10*time.Minute)
+		}
+		rest("from the start")
+		a.set(true)
+		settle(10 * time.Minute)
+		a.set(false)
+		settle(time.Minute)
+		rest("after an outage")
+	})
+}

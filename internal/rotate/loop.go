@@ -18,6 +18,7 @@ type state[T any] struct {
 	roll       float64       // of the jitter, in [0, 1)
 	shift      time.Duration // what it came to
 	overdue    bool          // the source answers material that is past its Refresh
+	inStep     bool          // with a fleet, as far as we know; see Config.Poll
 
 	next      instant // of the next pull
 	notBefore instant // no pull for Watch before this: RetryAfter
@@ -128,6 +129,9 @@ func (s *Source[T]) refresh(ctx context.Context, first bool) error {
 	s.mu.Lock()
 	woken := s.state.woken
 	s.state.woken = false
+	if s.state.generation > 0 && s.state.failures == 0 && s.left(s.state.next) <= 0 {
+		s.state.inStep = false
+	}
 	s.mu.Unlock()
 
 	value, err := s.pull(ctx)
@@ -230,6 +234,7 @@ func (s *Source[T]) failed(op string, err error, kind Kind) error {
 	s.mu.Lock()
 	st := &s.state
 	st.failures++
+	st.inStep = true
 	st.err = err
 	s.backoff(err, st.failures)
 	e := s.event(kind, err)

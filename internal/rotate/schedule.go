@@ -37,7 +37,8 @@ func (s *Source[T]) left(i instant) time.Duration {
 }
 
 // plan sets when material with this life is pulled again and when it is stale. For new material it rolls the
-// jitter; the same material keeps it, so that polling does not gather what was spread. The caller holds mu.
+// jitter; the same material keeps it, so that polling does not gather what was spread. The first time that polled
+// material is due is anywhere up to then. The caller holds mu.
 func (s *Source[T]) plan(life Life, isNew bool) {
 	st, now := &s.state, s.wall()
 	if life.Refresh.IsZero() {
@@ -64,6 +65,9 @@ func (s *Source[T]) plan(life Life, isNew bool) {
 	st.life = life
 
 	if due > 0 {
+		if s.cfg.Poll && st.inStep {
+			due = time.Duration(s.cfg.Rand() * float64(due))
+		}
 		due = max(due, minRefresh)
 		st.overdue = false
 		st.staleAt = now.Add(due + max(min(interval, (rest-due)/2), 0))

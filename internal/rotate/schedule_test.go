@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,6 +55,51 @@ func TestTheSameMaterialKeepsItsDueTimeHoweverOftenItIsPulled(t *testing.T) {
 		if got := s.Status().Generation; got != 1 {
 			t.Errorf("generation %d", got)
 		}
+	})
+}
+
+func TestPolledMaterialIsFirstDueAnywhereInItsInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		hourly := func(context.Context) (material, error) {
+			return material{"a", Life{Refresh: b.now().Add(time.Hour), Expires: b.now().AddDate(10, 0, 0)}}, nil
+		}
+		b.does(hourly)
+		cfg := b.config()
+		cfg.Poll = true
+		rolls := []float64{0, 0.25} // of the jitter, which then stays, and of the first time
+		cfg.Rand = func() float64 { r := rolls[0]; rolls = rolls[1:]; return r }
+		s := start(t, cfg)
+		due := func(when string, want time.Duration) {
+			t.Helper()
+			if got := time.Until(s.Status().Next); got != want || len(rolls) > 0 {
+				t.Fatalf("%s: due in %v, want %v; %d rolls left", when, got, want, len(rolls))
+			}
+		}
+		due("after the start", 15*time.Minute)
+
+		rolls = []float64{0.5}
+		if err := s.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		due("asked for before that", 30*time.Minute)
+		settle(30*time.Minute - time.Millisecond)
+		due("from then on", time.Hour)
+		if err := s.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		due("asked for in between", time.Hour)
+
+		rolls = []float64{0.5, 0.75} // of the backoff, and of the first time
+		b.fails(fault.ErrUnavailable)
+		if err := s.Refresh(t.Context()); err == nil {
+			t.Fatal("no error")
+		}
+		b.does(hourly)
+		settle(250*time.Millisecond - time.Millisecond)
+		due("after a failure", 45*time.Minute)
+		settle(45*time.Minute - time.Millisecond)
+		due("from then on", time.Hour)
 	})
 }
 

@@ -50,7 +50,7 @@ func Start[T any](ctx context.Context, cfg Config[T]) (*Source[T], error) {
 		watch: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.state.watch = Polling
+	s.state.watch, s.state.inStep = Polling, true
 	if err := s.first(ctx); err != nil {
 		s.cancel()
 		return nil, err

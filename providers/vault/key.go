@@ -116,9 +116,10 @@ func (k *Key) Watch(ctx context.Context, changed func()) error {
 		s.watchers--
 	}()
 	refused := k.refusals()
-	for {
-		every := k.every()
-		timer := time.NewTimer(every - rand.N(every/10+1))
+	every := k.every()
+	wait := rand.N(every) + 1 // the nodes of a fleet that started together do not look together
+	for ; ; wait = every - rand.N(every/10+1) {
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()

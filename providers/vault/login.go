@@ -143,6 +143,9 @@ func (l *login) login(ctx context.Context, base *template) (*session, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s.extend(now, secret.Auth)
+	if !s.renewAt.IsZero() { // at times of its own: others logged in at the same moment, when Vault came back
+		s.renewAt = s.renewAt.Add(-rand.N(s.ttl/3 + 1))
+	}
 	l.current, l.failures, l.last = s, 0, nil
 	cfg.Logger.Info("logged in to vault", "ttl", s.ttl, "renewable", s.renewable)
 	return s, nil
