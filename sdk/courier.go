@@ -63,6 +63,7 @@ type courier struct {
 	rewind    uint64 // the first of these, if it is known; 0 otherwise
 	failures  int    // in a row, of whole requests
 	lastErr   error
+	rest      time.Time // until then the peer asked not to be sent what waits
 	full      bool // the last message did not fit into the outbox
 	fastest   time.Duration
 	fastestAt time.Time
@@ -259,7 +260,7 @@ func (c *courier) take(batch []*parcel, a answer) {
 	case a.replies != nil:
 		c.succeededLocked()
 	case !a.content:
-		c.failedLocked(a.whole.err)
+		c.failedLocked(a)
 	}
 	one := a.replies != nil || len(batch) == 1 // each message has an answer of its own
 	var same, marks []*parcel
@@ -401,11 +402,14 @@ func (c *courier) refuse(parcels []*parcel, replies []reply) {
 }
 
 // failedLocked counts a request that failed as a whole.
-func (c *courier) failedLocked(err error) {
+func (c *courier) failedLocked(a answer) {
 	c.failures++
-	c.lastErr = err
+	c.lastErr = a.whole.err
+	if rest := time.Now().Add(a.after); a.after > 0 && rest.After(c.rest) {
+		c.rest = rest
+	}
 	if c.failures == downAfter {
-		c.d.emit(Event{Kind: EventPeerDown, Peer: c.peer(), Err: err, Detail: "the peer takes nothing; messages wait in the outbox, and it is probed from time to time"})
+		c.d.emit(Event{Kind: EventPeerDown, Peer: c.peer(), Err: a.whole.err, Detail: "the peer takes nothing; messages wait in the outbox, and it is probed from time to time"})
 	}
 }
 
@@ -414,7 +418,7 @@ func (c *courier) succeededLocked() {
 		c.d.emit(Event{Kind: EventRecovered, Peer: c.peer(), Detail: "the peer takes messages again"})
 	}
 	if c.failures > 0 {
-		c.failures, c.lastErr = 0, nil
+		c.failures, c.lastErr, c.rest = 0, nil, time.Time{}
 		c.wake()
 	}
 }

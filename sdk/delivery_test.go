@@ -347,6 +347,35 @@ func TestOneRetryInsideTheDeadlineWhereItCanHelp(t *testing.T) {
 	}
 }
 
+// Also where it was a push that was told so, and not the replay of the outbox.
+func TestAPeerIsLeftAloneAsLongAsItAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, PushOptions{}, nil)
+		asks := answer{whole: reply{kind: quorum.Refused, err: errors.New("status 429")}, after: 20 * time.Second}
+		r.road.set("p0", func(context.Context, []*letter, turn) answer { return asks })
+		_, err := r.send(t, "op", 2)
+		notMet(t, err)
+		time.Sleep(10 * time.Minute)
+		at := r.road.times("p0")
+		for i := 1; i < len(at); i++ {
+			if pause := at[i].Sub(at[i-1]); pause < asks.after {
+				t.Errorf("request %d came after %v", i, pause)
+			}
+		}
+		if len(at) < 10 {
+			t.Errorf("%d requests in ten minutes", len(at))
+		}
+		r.road.set("p0", acking("p0"))
+		if _, err := r.send(t, "newer", 2); err != nil {
+			t.Fatal("a new push does not wait:", err)
+		}
+		synctest.Wait()
+		if got := r.depth(t, "p0"); got != 0 {
+			t.Errorf("%d messages wait for a peer that takes them again", got)
+		}
+	})
+}
+
 func TestReplayKeepsOrderInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 2, PushOptions{}, nil)

@@ -53,7 +53,6 @@ type replayer struct {
 	stream uint64
 	index  uint32
 	errors int // of the store, in a row
-	rest   time.Duration
 }
 
 // A heldBack is a message that is left alone for a while.
@@ -122,15 +121,13 @@ func (r *replayer) stop() bool {
 func (r *replayer) pause() bool {
 	c := r.c
 	c.mu.Lock()
-	n := c.failures
+	n, rest := c.failures, c.rest
 	c.mu.Unlock()
 	if n == 0 {
-		r.rest = 0
 		return true
 	}
-	t := time.NewTimer(r.rest + jitter(c.d.backoff(n)))
+	t := time.NewTimer(max(0, time.Until(rest)) + jitter(c.d.backoff(n)))
 	defer t.Stop()
-	r.rest = 0
 	for {
 		select {
 		case <-t.C:
@@ -285,13 +282,12 @@ func (r *replayer) deal(batch []*parcel, a answer) (taken int, ok bool) {
 	}
 	if a.replies == nil {
 		r.after = min(r.after, batch[0].seq-1)
-		r.rest = a.after
 		if a.content {
 			r.size = max(1, len(batch)/2)
 		}
 		c.mu.Lock()
 		if !a.content {
-			c.failedLocked(a.whole.err)
+			c.failedLocked(a)
 		}
 		for _, p := range batch {
 			if p.push != nil {
