@@ -64,7 +64,7 @@ type courier struct {
 	failures  int    // in a row, of whole requests
 	lastErr   error
 	rest      time.Time // until then the peer asked not to be sent what waits
-	full      bool // the last message did not fit into the outbox
+	full      bool      // the last message did not fit into the outbox
 	fastest   time.Duration
 	fastestAt time.Time
 	width     int // of replay, for Status

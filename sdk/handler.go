@@ -25,6 +25,8 @@ const (
 	TagNoPull    signer.Tag = "pull_not_served"   // 404: this node hands none out
 	TagCursor    signer.Tag = "cursor_unknown"    // 400: the application does not know the cursor
 	TagPullFault signer.Tag = "pull_failed"       // 503: the application could not make a page
+	TagPath      signer.Tag = "path_unknown"      // 404: nothing is served there
+	TagMethod    signer.Tag = "method_unknown"    // 405: pushes are posted, pages are got
 )
 
 // Handler returns the other side of Push, PushAll and Pull, complete: it takes messages, hands them out, and
@@ -45,7 +47,7 @@ func (f *Federation) Handler(in Inbound) http.Handler {
 		case strings.HasSuffix(path, signer.DirectoryPath):
 			keys.ServeHTTP(w, r)
 		default:
-			http.NotFound(w, r)
+			refuse(w, http.StatusNotFound, TagPath, nil)
 		}
 	})
 }
@@ -67,7 +69,7 @@ func (h *handler) push(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, "POST a batch", http.StatusMethodNotAllowed)
+		refuse(w, http.StatusMethodNotAllowed, TagMethod, nil)
 		return
 	case h.in.Apply == nil:
 		refuse(w, http.StatusNotFound, TagNoPush, nil)
@@ -199,10 +201,10 @@ func (h *handler) receive(ctx context.Context, m *member, letters []*letter, to 
 	return replies
 }
 
-// sign proves acks, and says loudly when it cannot.
+// sign proves acks, and says loudly when it cannot. A peer that hung up is no reason to be loud.
 func (h *handler) sign(ctx context.Context, acks []*quorum.Ack) error {
 	err := h.f.signAcks(ctx, acks...)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		h.f.events.emit(Event{Kind: EventReceived, Err: err, Detail: "acks cannot be signed: peers get no ack of what was applied, and ask again"})
 	}
 	return err
@@ -266,6 +268,12 @@ func (h *handler) takeMemories(w http.ResponseWriter, r *http.Request, m *member
 		refuse(w, http.StatusBadRequest, TagMessage, err)
 		return
 	}
+	if len(letters) > 0 {
+		if err := h.checkSender(r, m, letters[0].sender); err != nil {
+			h.f.deny(w, m, err)
+			return
+		}
+	}
 	answer := struct {
 		IDs     []string `json:"ids"`
 		Applied int      `json:"applied"`
@@ -315,7 +323,7 @@ func (h *handler) pull(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method != http.MethodGet:
 		w.Header().Set("Allow", http.MethodGet)
-		http.Error(w, "GET a page", http.StatusMethodNotAllowed)
+		refuse(w, http.StatusMethodNotAllowed, TagMethod, nil)
 		return
 	case h.in.Pull == nil:
 		refuse(w, http.StatusNotFound, TagNoPull, nil)

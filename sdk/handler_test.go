@@ -56,9 +56,9 @@ func TestHandlerRefuses(t *testing.T) {
 		status              int
 		tag                 signer.Tag
 	}{
-		"another method":             {1, "PUT", push, sdk.MediaBatch, good, 405, ""},
-		"a pull that posts":          {1, "POST", pull, sdk.MediaBatch, good, 405, ""},
-		"another path":               {1, "GET", "/other", "", nil, 404, ""},
+		"another method":             {1, "PUT", push, sdk.MediaBatch, good, 405, sdk.TagMethod},
+		"a pull that posts":          {1, "POST", pull, sdk.MediaBatch, good, 405, sdk.TagMethod},
+		"another path":               {1, "GET", "/other", "", nil, 404, sdk.TagPath},
 		"another content type":       {1, "POST", push, "application/json", good, 415, sdk.TagMedia},
 		"garbage":                    {1, "POST", push, sdk.MediaBatch, []byte("garbage"), 400, sdk.TagMessage},
 		"an empty body":              {1, "POST", push, sdk.MediaBatch, nil, 400, sdk.TagMessage},
@@ -133,6 +133,54 @@ func TestAPanicOfTheApplicationIsARefusal(t *testing.T) {
 		if e := <-events; !strings.Contains(e.Detail, want) || e.Peer != "node-0" {
 			t.Errorf("event %+v, want %q", e, want)
 		}
+	}
+}
+
+func TestAPeerThatHangsUpIsNoFaultOfOurs(t *testing.T) {
+	applying, events := make(chan struct{}), make(chan sdk.Event, 100)
+	var calls atomic.Int64
+	mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{
+		Inbound: func(int) sdk.Inbound {
+			return sdk.Inbound{Apply: func(ctx context.Context, _ sdk.Delivery) (quorum.Verdict, error) {
+				if calls.Add(1) == 1 {
+					close(applying)
+					<-ctx.Done() // the application takes the message all the same
+				}
+				return sdk.Applied, nil
+			}}
+		},
+		Configure: func(i int, b *sdk.Builder) {
+			if i == 1 {
+				b.OnEvent = func(e sdk.Event) {
+					if e.Kind == sdk.EventReceived {
+						events <- e
+					}
+				}
+			}
+		},
+	})
+	message := sdk.Message{Operation: "op", Body: []byte("x"), ContentType: "text/plain"}
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "POST", mesh.Nodes[1].URL+"/api/v1/sync/push", bytes.NewReader(sdk.BatchFrom("node-0.mesh", message)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", sdk.MediaBatch)
+	go func() {
+		<-applying
+		cancel()
+	}()
+	if resp, err := mesh.Nodes[0].Client().Do(req); err == nil {
+		resp.Body.Close()
+		t.Fatal("an answer to nobody")
+	}
+	// It was taken, and asked again, its ack is there.
+	result, err := push(t, mesh.Nodes[0], message)
+	if err != nil || result.Receipt == nil || calls.Load() != 1 {
+		t.Errorf("got %+v, %v, after %d calls", result, err, calls.Load())
+	}
+	if len(events) > 0 {
+		t.Errorf("event %+v", <-events)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/alphaonedev/federation/internal/exactjson"
 	"github.com/alphaonedev/federation/sdk/quorum"
 )
 
@@ -48,6 +49,9 @@ func parseMemories(body []byte) (letters []*letter, dryRun bool, err error) {
 	if err := json.Unmarshal(body, &b); err != nil {
 		return nil, false, fmt.Errorf("batch: %w: %w", errWire, err)
 	}
+	if err := exactjson.Check(body, "sender_agent_id", "memories", "dry_run"); err != nil {
+		return nil, false, fmt.Errorf("batch: %w: %w", errWire, err)
+	}
 	if err := quorum.ValidID(b.Sender); err != nil {
 		return nil, false, fmt.Errorf("batch: %w: sender_agent_id: %w", errWire, err)
 	}
@@ -79,7 +83,11 @@ func judgeMemories(letters []*letter, body []byte, tlsID string) answer {
 	if trimmed := bytes.TrimSpace(body); len(trimmed) == 0 || trimmed[0] != '{' {
 		return answer{whole: reply{kind: quorum.Unknown, err: errors.New("an answer that is no JSON object, which acks nothing")}}
 	}
-	if err := json.Unmarshal(body, &a); err != nil {
+	err := json.Unmarshal(body, &a)
+	if err == nil {
+		err = exactjson.Check(body, "ids", "skipped")
+	}
+	if err != nil {
 		return answer{whole: reply{kind: quorum.Unknown, err: fmt.Errorf("an answer that acks nothing: %w", err)}}
 	}
 	acked := reply{kind: quorum.Acked, verdict: quorum.Applied, identity: quorum.Identity{TLS: tlsID}}

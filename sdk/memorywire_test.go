@@ -144,6 +144,8 @@ func TestMemoryWireTakesItsOperationFromTheMemory(t *testing.T) {
 		"no JSON":    {Operation: "m-1", Body: []byte("x")},
 		"another id": {Operation: "m-1", Body: memory("m-2").Body},
 		"no id":      {Body: []byte(`{"title":"x"}`)},
+		"two ids":    {Operation: "m-1", Body: []byte(`{"id":"m-2","id":"m-1"}`)},
+		"and an ID":  {Operation: "m-1", Body: []byte(`{"id":"m-2","ID":"m-1"}`)},
 	} {
 		if _, err := push(t, fed, m); !errors.Is(err, sdk.ErrMessage) {
 			t.Errorf("%s: %v", name, err)
@@ -168,6 +170,8 @@ func TestMemoryWireMisbehaves(t *testing.T) {
 		"200 with garbage":      {always(200, `<html>ok</html>`), quorum.Unknown, quorum.Timeout},
 		"200 with cut JSON":     {always(200, `{"ids":["m-`), quorum.Unknown, quorum.Timeout},
 		"200 with nothing":      {always(200, ``), quorum.Unknown, quorum.Timeout},
+		"200 with ids twice":    {always(200, `{"ids":[],"ids":["m-1"]}`), quorum.Unknown, quorum.Timeout},
+		"200 with ids in caps":  {always(200, `{"skipped":1,"IDS":["m-1"]}`), quorum.Unknown, quorum.Timeout},
 		"200 with a list":       {always(200, `[]`), quorum.Unknown, quorum.Timeout},
 		"skipped":               {always(200, `{"ids":[],"skipped":1}`), quorum.Refused, quorum.RefusedBy},
 		"skipped, no ids":       {always(200, `{"skipped":1}`), quorum.Refused, quorum.RefusedBy},
@@ -278,4 +282,30 @@ func TestMemoryWireBetweenTwoFederations(t *testing.T) {
 	}
 	mesh.Nodes[1].Refuse(nil)
 	flush(t, mesh.Nodes[0])
+}
+
+func TestMemoryWireSenderIsNotCalledAsAnotherNode(t *testing.T) {
+	for called, want := range map[string]signer.Tag{"node-2.mesh": sdk.TagSender, "node-1.mesh": sdk.TagSender, "an-agent": "", "node-0.mesh": ""} {
+		t.Run(called, func(t *testing.T) {
+			mesh := sdktest.Mesh(t, 3, sdktest.MeshOptions{Writes: 1, Configure: func(i int, b *sdk.Builder) {
+				switch i {
+				case 0:
+					b.ID, b.Peers = called, b.Peers[:1]
+					b.Peers[0].ID = "" // it may be what we call ourselves
+					b.Peers[0].ServerName = "node-1.mesh"
+					b.Peers[0].Wire = signer.WireAIMemory
+				case 1:
+					b.Peers[0].Wire = signer.WireAIMemory
+				}
+			}})
+			body := []byte(`{"sender_agent_id":"` + mesh.Nodes[0].ID() + `","memories":[{"id":"m-1"}]}`)
+			resp := postTo(t, mesh.Nodes[0], mesh.Nodes[1], "POST", "/api/v1/sync/push", "application/json", body)
+			if got := signer.RefusalOf(resp); got != want || (want == "") != (resp.StatusCode == 200) {
+				t.Errorf("status %d, tag %q, want %q", resp.StatusCode, got, want)
+			}
+			if got := mesh.Nodes[1].Received(); (len(got) == 0) != (want != "") {
+				t.Errorf("received %d messages", len(got))
+			}
+		})
+	}
 }

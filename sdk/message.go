@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/alphaonedev/federation/internal/exactjson"
 	"github.com/alphaonedev/federation/sdk/outbox"
 	"github.com/alphaonedev/federation/sdk/quorum"
 	"github.com/alphaonedev/federation/signer"
@@ -88,7 +89,7 @@ func memoryID(body []byte) string {
 	var memory struct {
 		ID string `json:"id"`
 	}
-	if json.Unmarshal(body, &memory) != nil {
+	if json.Unmarshal(body, &memory) != nil || exactjson.Check(body, "id") != nil {
 		return ""
 	}
 	return memory.ID

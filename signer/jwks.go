@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alphaonedev/federation/internal/exactjson"
 	"github.com/alphaonedev/federation/internal/fault"
 )
 
@@ -95,7 +96,7 @@ func EncodeJWKS(v KeySetView) ([]byte, error) {
 }
 
 // ParseJWKS reads a JWK set of at most MaxDirectorySize bytes and 16 keys. Keys of other kinds or for other
-// uses are skipped (RFC 7517 section 5). A set that is not well-formed, is over a limit, has a key twice,
+// uses are skipped (RFC 7517 section 5). A set that is not well-formed, is over a limit, has a key or a member twice,
 // names one by anything but its thumbprint, or holds a private key matches ErrMaterial. Nothing is said
 // about whether the keys are valid now, nor about their chains beyond that the leaf has the key.
 func ParseJWKS(data []byte) (KeySetView, error) {
@@ -113,6 +114,9 @@ func parseJWKS(data []byte) (v KeySetView, err error) {
 	var set jwkSet
 	if err := json.Unmarshal(data, &set); err != nil {
 		return v, errors.New("not a JWK set")
+	}
+	if err := exactjson.Check(data, "keys", "valid_seconds"); err != nil {
+		return v, err
 	}
 	if set.Keys == nil {
 		return v, errors.New("no member keys")
@@ -149,6 +153,9 @@ func parseJWK(raw json.RawMessage) (k PublishedKey, ok bool, err error) {
 	var j jwk
 	if err := json.Unmarshal(raw, &j); err != nil {
 		return k, false, errors.New("not a JWK")
+	}
+	if err := exactjson.Check(raw, "kty", "crv", "x", "kid", "alg", "use", "nbf", "exp", "x5c", "d"); err != nil {
+		return k, false, err
 	}
 	if j.Private != nil {
 		return k, false, errors.New("it is a private key: it must be replaced, and never published")

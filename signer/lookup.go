@@ -195,12 +195,12 @@ func (l *lookup) sort(set *fetchedSet, now time.Time, k ed25519.PublicKey) {
 	l.ask, l.renew = true, true
 }
 
-// usable says why a published key is not.
+// usable says why a published key is not. Its times are by the clock of the peer, as those of messages are.
 func (d *KeyDirectory) usable(peer, keyID string, k *PublishedKey, now time.Time) error {
 	switch {
 	case len(d.contested[keyID]) > 0:
 		return fmt.Errorf("signer: key %s of %q is claimed by another peer too: %w", keyID, peer, fault.ErrNotFound)
-	case !k.NotBefore.IsZero() && now.Before(k.NotBefore), !k.NotAfter.IsZero() && !now.Before(k.NotAfter):
+	case !k.NotBefore.IsZero() && now.Add(DefaultSkew).Before(k.NotBefore), !k.NotAfter.IsZero() && !now.Before(k.NotAfter.Add(DefaultSkew)):
 		return fmt.Errorf("signer: key %s of %q is not valid now: %w", keyID, peer, fault.ErrNotFound)
 	}
 	return nil
