@@ -19,6 +19,8 @@ func remoteAlert(err error) (uint8, bool) {
 	return uint8(v.Uint()), true
 }
 
+const alertVersion = 70 // the server speaks no version that the client offers
+
 // handshakeAlert reports whether the alert refuses a certificate: bad, unsupported, revoked, expired, unknown,
 // of an unknown authority, access denied, required.
 func handshakeAlert(code uint8) bool {

@@ -2,10 +2,13 @@ package transport_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -231,4 +234,29 @@ func TestShutdownIsBoundedAndCloseEndsEverything(t *testing.T) {
 		_, _, err = send(t.Context(), a, b, "")
 		wantKind(t, err, transport.KindClosed)
 	})
+}
+
+func TestAPeerWithoutTLS13IsToldFromOthers(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	id := ca.Issue(t, sdktest.Leaf{DNS: []string{"old.test"}})
+	old := httptest.NewUnstartedServer(http.NotFoundHandler())
+	old.Config.ErrorLog = log.New(io.Discard, "", 0)
+	old.TLS = &tls.Config{MaxVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*id.TLS}}
+	old.StartTLS()
+	defer old.Close()
+	to := &node{name: "old", addr: old.Listener.Addr().String()}
+	for _, admit := range []bool{false, true} {
+		a := newNode(t, "a", transport.Options{TLS12: admit}, nil)
+		peer := to.peer()
+		peer.ServerName = "old.test"
+		update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{peer}})
+		resp, err := a.tr.RoundTrip(request(t, t.Context(), "GET", to, nil))
+		if err == nil {
+			resp.Body.Close()
+		}
+		var e *transport.Error
+		if admit != (err == nil) || !admit && (!errors.As(err, &e) || e.Kind != transport.KindTLS || !strings.Contains(e.Error(), "Options.TLS12")) {
+			t.Errorf("TLS12 %v: got %v", admit, err)
+		}
+	}
 }
