@@ -453,3 +453,30 @@ func TestWatchIgnoresOtherFiles(t *testing.T) {
 		t.Errorf("%d pulls for one change, want 1", pulls)
 	}
 }
+
+// A file system may give a new folder the inode of one that is gone, so that nothing but events tells the two apart.
+func TestWatchSeesAFolderMadeAgainAtOnce(t *testing.T) {
+	a, b := namedCA(t, "A"), namedCA(t, "B")
+	dir := filepath.Join(t.TempDir(), "cas")
+	fill := func(cas ...*sdktest.CA) {
+		mkdir(t, dir)
+		for i, ca := range cas {
+			write(t, dir, fmt.Sprintf("%d.pem", i), ca.PEM())
+		}
+	}
+	fill(a)
+	p := watched(dir)
+	f := follow(t, p, trustNames(p))
+	f.until("A; 0 CRLs")
+	for range 20 {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		fill(a, b)
+		f.until("A B; 0 CRLs")
+		if err := os.Remove(filepath.Join(dir, "1.pem")); err != nil {
+			t.Fatal(err)
+		}
+		f.until("A; 0 CRLs")
+	}
+}

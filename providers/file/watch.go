@@ -61,7 +61,12 @@ func watch(ctx context.Context, inputs []input, settle, poll time.Duration, logg
 		case e, ok := <-events:
 			if !ok {
 				events = nil
-			} else if w.concerns(e.Name) {
+				continue
+			}
+			if e.Has(fsnotify.Create | fsnotify.Remove | fsnotify.Rename) {
+				w.drop(filepath.Clean(e.Name))
+			}
+			if w.concerns(e.Name) {
 				look()
 			}
 		case err, ok := <-errs:
@@ -126,14 +131,22 @@ func (w *watcher) follow() {
 	}
 }
 
+// drop gives up the watch of a folder whose name came or went: what bears the name now may be another folder, and
+// have the inode of the one before.
+func (w *watcher) drop(dir string) {
+	if _, ok := w.added[dir]; ok {
+		_ = w.notify.Remove(dir) // gone already, perhaps
+		delete(w.added, dir)
+	}
+}
+
 // sync adds and removes watches and reports whether it added one.
 func (w *watcher) sync() bool {
 	added := false
 	for dir, was := range w.added {
 		info, err := os.Stat(dir)
 		if !w.at.dirs[dir] || err != nil || !os.SameFile(was, info) {
-			_ = w.notify.Remove(dir) // gone already, or another folder of that name
-			delete(w.added, dir)
+			w.drop(dir)
 		}
 	}
 	for dir := range w.at.dirs {
