@@ -36,8 +36,10 @@ type IdentityProvider interface {
 // newer handle of its key, such as another session with an HSM, or with a newer OCSPStaple replaces what was there
 // without a new generation.
 type Identity struct {
-	Certificate  *tls.Certificate // leaf first; PrivateKey may be any crypto.Signer
-	RefreshAfter time.Duration    // when to ask again; 0: two thirds of the leaf's life
+	// Certificate is leaf first; its PrivateKey may be any crypto.Signer. One that will never sign again, because
+	// its source has replaced it, says so with ErrExpired: sdk then pulls at once.
+	Certificate  *tls.Certificate
+	RefreshAfter time.Duration // when to ask again; 0: two thirds of the leaf's life
 }
 
 // A KeyProvider says with which Ed25519 key this node signs messages. The rules of TrustProvider hold here

@@ -35,6 +35,9 @@ func materialEvent(e rotate.Event, peer string) Event {
 
 // transportEvent is told what happens to connections.
 func (f *Federation) transportEvent(e transport.Event) {
+	if e.Type == transport.EventKeyGone {
+		f.identity.Suspect() // its source has put another in its place before the next pull was due
+	}
 	detail := string(e.Type)
 	if e.Inbound {
 		detail += ", inbound"

@@ -16,6 +16,7 @@ const (
 	EventResent      EventType = "resent"            // a request was sent again because its connection died
 	EventRetired     EventType = "retired"           // connections that answered nothing were taken out of use; N: how many
 	EventDialFailed  EventType = "dial-failed"       // a connection could not be made
+	EventKeyGone     EventType = "key-gone"          // the identity's key will not sign any more (ErrExpired): give the next one
 	EventCRLIgnored  EventType = "crl-ignored"       // a CRL is not enforced: unsigned by its issuer, delta or indirect
 	EventCRLStale    EventType = "crl-stale"         // a CRL is past its next update and stays in force
 	EventPeerExpired EventType = "peer-cert-expired" // a connection outlived the certificate it was made with, and leaves service
@@ -46,7 +47,7 @@ func (t *Transport) event(e Event) {
 			args = append(args, "error", e.Err)
 		}
 		switch e.Type {
-		case EventCut, EventRefused, EventCRLIgnored, EventCRLStale, EventDialFailed:
+		case EventCut, EventRefused, EventCRLIgnored, EventCRLStale, EventDialFailed, EventKeyGone:
 			l.Warn("transport: "+string(e.Type), args...)
 		case EventSilence, EventResent, EventRetired, EventPeerExpired:
 			l.Info("transport: "+string(e.Type), args...)

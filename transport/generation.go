@@ -15,6 +15,7 @@ type generation struct {
 	t        *Transport
 	id       uint64
 	identity atomic.Pointer[tls.Certificate] // nil: none; may get another handle of the same key
+	keyGone  atomic.Bool                     // the key has said that it will not sign any more
 	server   *tls.Config
 	ctx      context.Context // ends with the generation; dials live in it
 	cancel   context.CancelFunc
@@ -39,7 +40,7 @@ type poolKey struct {
 
 func (t *Transport) newGeneration(id uint64, identity *tls.Certificate) *generation {
 	g := &generation{t: t, id: id, pools: make(map[poolKey]*pool)}
-	g.identity.Store(identity)
+	g.use(identity)
 	g.ctx, g.cancel = context.WithCancel(t.ctx)
 	if t.opts.Resumption {
 		g.caches = make(map[*member]tls.ClientSessionCache)

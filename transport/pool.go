@@ -317,6 +317,9 @@ func (p *pool) dialLocked(w *waiter) {
 			if p.dropLocked(w) {
 				w.ready <- grant{err: err}
 			}
+		case len(p.conns) > 0 && p.closed == nil:
+			// It would have been one more. Whoever waits gets one of those that there are when an exchange on it
+			// ends; when the last of them is lost, the next dial decides.
 		default:
 			if next := p.nextWaiterLocked(); next != nil {
 				next.ready <- grant{err: err}

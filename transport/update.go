@@ -17,10 +17,11 @@ import (
 // Update puts m in force. Trust, peers and distrusted keys hold when it returns, for every connection there is.
 // If the identity is another than before, Update also handshakes a connection for each one that is in use, and
 // then moves new requests to them; ctx and Options.WarmTimeout bound this, and when they end the new identity
-// serves with what is ready. The first Update dials nothing: see Warm.
+// serves with what is ready, unless its key says meanwhile that it will not sign any more: then the identity before
+// stays, alone of what was before, and the error wraps ErrExpired. The first Update dials nothing: see Warm.
 //
-// An error wraps ErrMaterial, ErrExpired or ErrConfig and names what it found; the material before stays in force,
-// all of it. Concurrent calls take effect in the order in which they began.
+// Any other error wraps ErrMaterial, ErrExpired or ErrConfig and names what it found; the material before stays in
+// force, all of it. Concurrent calls take effect in the order in which they began.
 func (t *Transport) Update(ctx context.Context, m Material) error {
 	return t.UpdateFrom(ctx, func() Material { return m })
 }
@@ -41,6 +42,9 @@ func (t *Transport) UpdateFrom(ctx context.Context, read func() Material) error 
 	made := 0
 	if old := t.current.Load(); old != nil {
 		made = t.warmLike(ctx, g, old)
+		if err := t.stillborn(g, made); err != nil {
+			return fmt.Errorf("transport: update: %w", err)
+		}
 	}
 	t.swap(g, made)
 	return nil
@@ -72,7 +76,7 @@ func (t *Transport) apply(read func() Material) (*generation, error) {
 		t.event(Event{Type: EventCRLIgnored, Err: err})
 	}
 	if same {
-		target.identity.Store(m.Identity)
+		target.use(m.Identity)
 		return nil, nil
 	}
 	t.mu.Lock()

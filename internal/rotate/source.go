@@ -119,6 +119,10 @@ func (s *Source[T]) Refresh(ctx context.Context) error {
 	}
 }
 
+// Suspect says that the material may have changed, as Watch would: it is pulled at once, unless that has brought
+// nothing lately. It does not wait.
+func (s *Source[T]) Suspect() { poke(s.wakes) }
+
 // Close stops pulling and watching and waits until both have stopped. A call of the provider that ignores the
 // end of its context is left behind after 5 seconds. Close may be called more than once.
 func (s *Source[T]) Close() {

@@ -38,6 +38,31 @@ func TestAChangeThatWatchSeesIsPulledAtOnce(t *testing.T) {
 	})
 }
 
+func TestASuspicionIsLookedIntoAtOnceAndAStormOfThemCostsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		b.issues("a", 24*time.Hour, 0)
+		s := start(t, b.config()) // it is polled
+		settle(10 * time.Second)
+		b.issues("b", 24*time.Hour, 0)
+		s.Suspect()
+		synctest.Wait()
+		if name(s) != "b" {
+			t.Errorf("current %q", name(s))
+		}
+		n := b.count()
+		for range 1000 {
+			s.Suspect()
+			settle(10 * time.Millisecond)
+		}
+		if got := b.count() - n; got > 20 {
+			t.Errorf("%d pulls for 1000 suspicions in 10 s", got)
+		}
+		s.Close()
+		s.Suspect()
+	})
+}
+
 func TestAChangeWhileWatchIsBeingSetUpIsNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b backend

@@ -15,7 +15,8 @@ import (
 	pluginpb "github.com/alphaonedev/federation/sdk/plugin/proto"
 )
 
-// errStale is the author's side of ABORTED: the key that a request names is not there any more.
+// errStale is the author's side of ABORTED: the key that a request names is not there any more. For the caller it is
+// ErrExpired, which makes a Federation pull at once.
 var errStale = errors.New("the key is no longer there; pull again")
 
 // meanings is the table of plugin.proto's ErrorCode. Each row has a gRPC code of its own.
@@ -122,7 +123,7 @@ func fromStatus(err error, redact func(string) string) (time.Duration, error) {
 		}
 	}
 	if errors.Is(out.is, errStale) {
-		out.cause = fault.ErrUnavailable
+		out.cause = fault.ErrExpired
 	}
 	if out.text == "" {
 		out.text = out.is.Error()

@@ -30,8 +30,8 @@ func TestErrorsCrossTheSocketAndMeanTheSame(t *testing.T) {
 			} {
 				_, got := fromStatus(wire, asIs)
 				for _, s := range sentinels {
-					// A stale key is for the caller a source that is not ready.
-					if errors.Is(got, s) != (s == want || want == errStale && s == fault.ErrUnavailable) {
+					// A stale key is for the caller one that has ended.
+					if errors.Is(got, s) != (s == want || want == errStale && s == fault.ErrExpired) {
 						t.Errorf("%s: errors.Is(%q, %q) is %v", name, got, s, errors.Is(got, s))
 					}
 				}

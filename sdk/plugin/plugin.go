@@ -207,7 +207,8 @@ func (p *Plugin) Trust() (sdk.TrustProvider, error) {
 }
 
 // Identity returns the plugin's identity provider, an sdk.Watcher too, with the rules of Trust. The private
-// key stays in the plugin: what PrivateKey signs is signed there, within Limits.Sign.
+// key stays in the plugin: what PrivateKey signs is signed there, within Limits.Sign. When the plugin has another
+// key by now, signing is ErrExpired: pull again. A Federation does so by itself.
 func (p *Plugin) Identity() (sdk.IdentityProvider, error) {
 	if err := p.has(fault.RoleIdentity); err != nil {
 		return nil, err
@@ -216,7 +217,8 @@ func (p *Plugin) Identity() (sdk.IdentityProvider, error) {
 }
 
 // Key returns the plugin's key provider, an sdk.Watcher too, with the rules of Trust. The private key stays
-// in the plugin.
+// in the plugin. When the plugin has another key by now, signing is ErrExpired: pull again. A Federation does so
+// by itself, and signs what it was about to with the new key.
 func (p *Plugin) Key() (sdk.KeyProvider, error) {
 	if err := p.has(fault.RoleKey); err != nil {
 		return nil, err

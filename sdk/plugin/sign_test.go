@@ -156,8 +156,8 @@ func TestAKeyThatIsGoneIsAnErrorAndNeverAnothersSignature(t *testing.T) {
 	for len(pulled) > 0 {
 		<-pulled
 	}
-	if _, err := old.Active.Sign(ctx, []byte("x")); !errors.Is(err, fault.ErrUnavailable) {
-		t.Errorf("sign: %v, want ErrUnavailable", err)
+	if _, err := old.Active.Sign(ctx, []byte("x")); !errors.Is(err, fault.ErrExpired) {
+		t.Errorf("sign: %v, want ErrExpired", err)
 	}
 	<-pulled // whoever watches is told to pull again
 	cancel()

@@ -1,0 +1,64 @@
+package transport_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/alphaonedev/federation/sdk/sdktest"
+	"github.com/alphaonedev/federation/transport"
+)
+
+// While a key cannot sign, or a peer takes no more connections, those that are open go on serving all.
+func TestARequestThatCannotHaveAConnectionMoreWaitsForAnother(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	var full atomic.Bool
+	a := newNode(t, "a", transport.Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if full.Load() {
+			return nil, errors.New("no more connections")
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}, nil)
+	release := make(chan struct{})
+	b := newNode(t, "b", transport.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(w, r.Body)
+		<-release
+	}))
+	join(t, ca, a, b)
+	if err := a.tr.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	full.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	ended := make(chan error, 3)
+	ask := func() {
+		_, _, err := send(ctx, a, b, "x")
+		ended <- err
+	}
+	go ask()
+	eventually(t, "the one connection is busy", func() bool { return b.hits.Load() == 1 })
+	go ask()
+	go ask()
+	eventually(t, "more dials have failed", func() bool { return peerStats(t, a.tr, "b").DialErrors >= 2 })
+	close(release)
+	for range 3 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if st := peerStats(t, a.tr, "b"); st.DialErrors > 4 {
+		t.Errorf("%d dials failed for two requests: they are tried again and again", st.DialErrors)
+	}
+
+	// When the last connection is lost, who asks learns why there is no other.
+	_ = b.srv.Close()
+	eventually(t, "the dial's own error is the answer", func() bool {
+		_, _, err := send(ctx, a, b, "x")
+		return transport.KindOf(err) == transport.KindUnreachable
+	})
+}
