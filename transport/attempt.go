@@ -35,12 +35,8 @@ type attemptKey struct{}
 // again reports whether the connection is to blame and the request surely was not processed.
 func (a *attempt) run() (resp *http.Response, again bool, err *Error) {
 	t, e := a.call.t, a.call.entry
-	if a.gen = t.enter(); a.gen == nil {
-		return nil, false, &Error{Op: "wait", Kind: KindClosed, Err: ErrClosed}
-	}
-	cn, cold, aerr := a.gen.pool(e.member, a.call.lane).acquire(a.ctx, a.fresh)
+	cn, cold, aerr := a.acquire()
 	if aerr != nil {
-		a.end()
 		return nil, false, a.call.asError("wait", aerr)
 	}
 	c := &e.member.counters
@@ -78,6 +74,26 @@ func (a *attempt) run() (resp *http.Response, again bool, err *Error) {
 	cn.heard.Store(true)
 	a.observe()
 	return resp, false, nil
+}
+
+// acquire takes a connection of the generation that serves. One that failed to connect after it was replaced says
+// nothing about the one that replaced it: its certificate may just have lost its root.
+func (a *attempt) acquire() (cn *conn, cold bool, err error) {
+	t := a.call.t
+	for {
+		if a.gen = t.enter(); a.gen == nil {
+			return nil, false, &Error{Op: "wait", Kind: KindClosed, Err: ErrClosed}
+		}
+		cn, cold, err = a.gen.pool(a.call.entry.member, a.call.lane).acquire(a.ctx, a.fresh)
+		if err == nil {
+			return cn, cold, nil
+		}
+		if t.current.Load() == a.gen || a.ctx.Err() != nil {
+			a.end()
+			return nil, cold, err
+		}
+		a.gen.leave()
+	}
 }
 
 // exchange prepares the request and gives it to the connection.

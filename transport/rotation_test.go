@@ -300,3 +300,50 @@ func request(t testing.TB, ctx context.Context, method string, to *node, body io
 	}
 	return req
 }
+
+// A dial that began with a certificate whose root is gone by the time that it arrives fails, and the request goes
+// out with the certificate that serves by then.
+func TestADialOvertakenByARotationFailsNoRequest(t *testing.T) {
+	protocols(t, func(t *testing.T, p transport.Protocol) {
+		for name, op := range map[string]string{"with an operation id": "op", "without": ""} {
+			t.Run(name, func(t *testing.T) {
+				old, next := sdktest.NewCA(t), sdktest.NewCA(t)
+				dialing, goOn := make(chan struct{}), make(chan struct{})
+				var once sync.Once
+				a := newNode(t, "a", transport.Options{Protocol: p, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+					once.Do(func() {
+						close(dialing)
+						<-goOn
+					})
+					return new(net.Dialer).DialContext(ctx, network, addr)
+				}}, nil)
+				b := newNode(t, "b", transport.Options{}, nil)
+				am := transport.Material{Identity: a.issue(t, old), Trust: trust(old, next), Peers: []transport.Peer{b.peer()}}
+				bm := transport.Material{Identity: b.issue(t, next), Trust: trust(old, next), Peers: []transport.Peer{a.peer()}}
+				update(t, a.tr, am)
+				update(t, b.tr, bm)
+				ended := make(chan error, 1)
+				go func() {
+					ctx := t.Context()
+					if op != "" {
+						ctx = transport.WithOperation(ctx, op)
+					}
+					_, _, err := send(ctx, a, b, "hello")
+					ended <- err
+				}()
+				<-dialing
+				am.Identity = a.issue(t, next)
+				update(t, a.tr, am)
+				bm.Trust = trust(next)
+				update(t, b.tr, bm)
+				close(goOn)
+				if err := wantEnd(t, ended); err != nil {
+					t.Errorf("the request failed: %v", err)
+				}
+				if n := b.events.count(transport.EventRefused); n == 0 {
+					t.Error("the old certificate was not refused: the test shows nothing")
+				}
+			})
+		}
+	})
+}
