@@ -24,10 +24,14 @@ type conn struct {
 
 	// guarded by pool.mu
 	active    int   // exchanges whose slot was reserved; 0 or 1 with HTTP/1
+	promised  int   // times it was given to a request that has not reserved a slot yet
 	retired   bool  // takes no more requests
 	gone      bool  // closed, and out of the pool
 	idleSince int64 // clock()
 }
+
+// idle reports whether nobody uses the connection or is about to. The pool's mu is held.
+func (c *conn) idle() bool { return c.active == 0 && c.promised == 0 }
 
 // An appConn counts the bytes that HTTP writes, so that a request of which nothing was written is known, and
 // remembers the alert with which the peer ended the connection, which a failing write may hide.

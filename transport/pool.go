@@ -24,7 +24,7 @@ type pool struct {
 	shared   []*conn // HTTP/2
 	dialing  int
 	waiters  []*waiter
-	draining bool   // no connection is kept when its exchange ends
+	draining bool   // no connection is kept when its exchange ends, unless somebody waits for one
 	closed   *Error // no connection is given out
 	busy     int    // exchanges now
 	peak     int    // most exchanges at once since the last look
@@ -58,6 +58,7 @@ func (p *pool) acquire(ctx context.Context, fresh bool) (c *conn, cold bool, err
 		}
 		if !fresh {
 			if c := p.takeLocked(); c != nil {
+				c.promised++
 				p.mu.Unlock()
 				if p.reserve(c) {
 					return c, cold, nil
@@ -99,6 +100,7 @@ func (p *pool) wait(ctx context.Context, w *waiter) (*conn, error) {
 	if !p.dropLocked(w) { // it was served meanwhile
 		g := <-w.ready
 		if g.c != nil {
+			g.c.promised--
 			p.putLocked(g.c)
 		}
 	}
@@ -131,11 +133,12 @@ func (p *pool) takeLocked() *conn {
 	return nil
 }
 
-// reserve books a slot of c for one request.
+// reserve books a slot of c, which was promised, for one request.
 func (p *pool) reserve(c *conn) bool {
 	err := c.cc.Reserve()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c.promised--
 	if err != nil {
 		if !c.h2 || c.cc.Err() != nil {
 			p.discardLocked(c)
@@ -184,29 +187,43 @@ func (p *pool) putLocked(c *conn) {
 	if c.gone {
 		return
 	}
-	idle := c.active == 0
-	if p.draining || c.retired || p.closed != nil {
+	idle := c.idle()
+	if c.retired || p.closed != nil {
 		if idle {
 			p.discardLocked(c)
 		}
 		return
 	}
 	c.idleSince = clock()
+	given := false // who waits is served while the pool drains too: its request began with this generation
 	if c.h2 {
-		for free := min(maxStreams-c.active, c.cc.Available()); free > 0; free-- {
+		for free := min(maxStreams-c.active-c.promised, c.cc.Available()-c.promised); free > 0; free-- {
 			w := p.nextWaiterLocked()
 			if w == nil {
-				return
+				break
 			}
-			w.ready <- grant{c: c}
+			p.giveLocked(w, c)
+			given = true
 		}
-		return
+	} else if w := p.nextWaiterLocked(); w != nil {
+		p.giveLocked(w, c)
+		given = true
 	}
-	if w := p.nextWaiterLocked(); w != nil {
-		w.ready <- grant{c: c}
-		return
+	switch {
+	case given:
+	case p.draining:
+		if idle {
+			p.discardLocked(c)
+		}
+	case !c.h2:
+		p.idle = append(p.idle, c)
 	}
-	p.idle = append(p.idle, c)
+}
+
+// giveLocked promises c to a waiter.
+func (p *pool) giveLocked(w *waiter, c *conn) {
+	c.promised++
+	w.ready <- grant{c: c}
 }
 
 func (p *pool) nextWaiterLocked() *waiter {
@@ -301,10 +318,10 @@ func (p *pool) dialLocked(w *waiter) {
 				}
 			}
 			if w != nil && p.dropLocked(w) {
-				w.ready <- grant{c: c}
+				p.giveLocked(w, c)
 			} else if c.gone { // dead already: whoever waits learns why
 				if next := p.nextWaiterLocked(); next != nil {
-					next.ready <- grant{c: c}
+					p.giveLocked(next, c)
 				}
 			} else {
 				p.putLocked(c)

@@ -12,7 +12,7 @@ func (p *pool) drain() {
 	defer p.mu.Unlock()
 	p.draining = true
 	for c := range p.conns {
-		if c.active == 0 && (c.h2 || p.isIdleLocked(c)) {
+		if c.idle() && (c.h2 || p.isIdleLocked(c)) {
 			p.discardLocked(c)
 		}
 	}
@@ -60,10 +60,10 @@ func (p *pool) sweep(now time.Time) (expired int) {
 				expired++
 			}
 			c.retired = true
-			if c.active == 0 && (c.h2 || p.isIdleLocked(c)) {
+			if c.idle() && (c.h2 || p.isIdleLocked(c)) {
 				p.discardLocked(c)
 			}
-		case c.active == 0 && c.idleSince < oldest && (c.h2 || p.isIdleLocked(c)):
+		case c.idle() && c.idleSince < oldest && (c.h2 || p.isIdleLocked(c)):
 			p.discardLocked(c)
 		}
 	}
@@ -84,7 +84,7 @@ func (p *pool) retireSilent(silent *conn, since int64) int {
 			c.retired = true
 			n++
 		}
-		if c.active == 0 {
+		if c.idle() {
 			p.discardLocked(c)
 		}
 	}

@@ -17,12 +17,20 @@ import (
 
 // A blackhole is a dialer whose connections can be made to lose everything, both ways, without an end.
 type blackhole struct {
+	under func(ctx context.Context, network, addr string) (net.Conn, error) // nil: TCP
+
 	mu    sync.Mutex
 	conns []*lossy
 }
 
 func (b *blackhole) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	c, err := new(net.Dialer).DialContext(ctx, network, addr)
+	b.mu.Lock()
+	dial := b.under
+	b.mu.Unlock()
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	c, err := dial(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
