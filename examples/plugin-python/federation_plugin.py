@@ -14,11 +14,14 @@ from several threads at once, raises one of the errors below, and may have watch
 changed() whenever the material may have changed, until the threading.Event stopped is set. A provider
 without watch is polled.
 
+When the node sends another configuration, the providers of the one before are closed once no call uses them.
+
 It needs grpcio, protobuf and cryptography, of the distribution or of PyPI, and no generated code.
 """
 
 import base64
 import collections
+import contextlib
 import datetime
 import hashlib
 import json
@@ -80,7 +83,10 @@ class Keys:
 
 
 class Providers:
-    """What one configuration gives. A role that is None is one that the plugin does not have."""
+    """What one configuration gives. A role that is None is one that the plugin does not have.
+
+    close() is called when the providers are of no use any more: no call and no watch of theirs is under way.
+    """
 
     def __init__(self, trust=None, identity=None, key=None, close=None):
         self.trust, self.identity, self.key, self.close = trust, identity, key, close
@@ -236,6 +242,30 @@ class _Configured:
         self.revision, self.settings, self.secrets, self.providers = revision, settings, secrets, providers
         self.over = threading.Event()  # another configuration is in force
         self.identities, self.keys = _Keyring(), _Keyring()
+        self.uses, self.idle = 0, threading.Condition()
+
+    def enter(self):
+        with self.idle:
+            self.uses += 1
+
+    def leave(self):
+        with self.idle:
+            self.uses -= 1
+            self.idle.notify_all()
+
+    def retire(self):
+        """Wait for the calls under way, and close the providers."""
+        with self.idle:
+            self.idle.wait_for(lambda: self.uses == 0)
+        self.close()
+
+    def close(self):
+        if self.providers.close is None:
+            return
+        try:
+            self.providers.close()
+        except Exception as e:  # noqa: BLE001
+            log.warning("closing the providers of a configuration: %s", type(e).__name__)
 
     def roles(self):
         p = self.providers
@@ -243,32 +273,43 @@ class _Configured:
 
 
 class _Plugin:
-    def __init__(self, name, version, configure, roles):
-        self.name, self.version, self.make, self.offers = name, version, configure, roles
+    def __init__(self, name, version, configure, roles, validate):
+        self.name, self.version, self.make, self.offers, self.check = name, version, configure, roles, validate
         self.m = _messages()
+        self.turn = threading.Lock()  # one Configure at a time
         self.lock, self.current = threading.Lock(), None
 
-    def use(self, role=None):
-        c = self.current
-        if c is None:
-            raise Unavailable("not configured yet")
-        if role is None:
-            return c, None
-        provider = getattr(c.providers, role)
-        if provider is None:
-            raise Unsupported("this plugin has no %s role as configured" % role)
-        return c, provider
+    @contextlib.contextmanager
+    def use(self, role):
+        """The configuration in force and its provider of a role, which is not closed until the end of the block."""
+        with self.lock:
+            c = self.current
+            if c is None:
+                raise Unavailable("not configured yet")
+            c.enter()
+        try:
+            provider = getattr(c.providers, role)
+            if provider is None:
+                raise Unsupported("this plugin has no %s role as configured" % role)
+            yield c, provider
+        finally:
+            c.leave()
 
     # Lifecycle
 
     def info(self, request, context):
         return self.m["InfoResponse"](name=self.name, version=self.version, roles=self.offers)
 
+    def validate(self, request, context):
+        if self.check is None:
+            raise Unsupported("only Configure can tell")
+        self.check(*_values(request.configuration))
+        return self.m["ValidateResponse"]()
+
     def configure(self, request, context):
         c = request.configuration
-        settings = dict(c.settings)
-        secrets = {k: v.decode("utf-8", "surrogateescape") for k, v in c.secrets.items()}
-        with self.lock:
+        settings, secrets = _values(c)
+        with self.turn:
             old = self.current
             if old is not None:
                 same = settings == old.settings and secrets == old.secrets
@@ -279,25 +320,25 @@ class _Plugin:
             new = _Configured(c.revision, settings, secrets, self.make(dict(settings), dict(secrets)))
             if not new.roles():
                 raise Config("the configuration gives this plugin no role")
-            self.current = new
+            with self.lock:
+                self.current = new
         if old is not None:
             old.over.set()
-            if old.providers.close is not None:
-                old.providers.close()
+            threading.Thread(target=old.retire, daemon=True).start()
         return self.m["ConfigureResponse"](roles=new.roles())
 
     # Trust
 
     def trust_bundle(self, request, context):
-        _, provider = self.use("trust")
-        b = provider.bundle()
+        with self.use("trust") as (_, provider):
+            b = provider.bundle()
         return self.m["TrustBundleResponse"](roots=b.roots, crls=b.crls, refresh_after_ms=_millis(b.refresh_after))
 
     # Identity
 
     def identity(self, request, context):
-        c, provider = self.use("identity")
-        return self._identity(c, provider)
+        with self.use("identity") as (c, provider):
+            return self._identity(c, provider)
 
     def _identity(self, c, provider):
         i = provider.identity()
@@ -311,20 +352,20 @@ class _Plugin:
             refresh_after_ms=_millis(i.refresh_after))
 
     def identity_sign(self, request, context):
-        c, provider = self.use("identity")
-        key = c.identities.find(request.fingerprint)
-        if key is None:  # after a restart nothing has been pulled yet; the key may well be the same
-            self._identity(c, provider)
+        with self.use("identity") as (c, provider):
             key = c.identities.find(request.fingerprint)
-        if key is None:
-            raise _Stale("the key is no longer there; pull again")
-        return self.m["SignResponse"](signature=_sign(key, request))
+            if key is None:  # after a restart nothing has been pulled yet; the key may well be the same
+                self._identity(c, provider)
+                key = c.identities.find(request.fingerprint)
+            if key is None:
+                raise _Stale("the key is no longer there; pull again")
+            return self.m["SignResponse"](signature=_sign(key, request))
 
     # Key
 
     def signing_keys(self, request, context):
-        c, provider = self.use("key")
-        return self._signing_keys(c, provider)
+        with self.use("key") as (c, provider):
+            return self._signing_keys(c, provider)
 
     def _signing_keys(self, c, provider):
         k = provider.signing_keys()
@@ -334,42 +375,52 @@ class _Plugin:
             active=_raw(public), published=k.published, refresh_after_ms=_millis(k.refresh_after))
 
     def key_sign(self, request, context):
-        c, provider = self.use("key")
-        key = c.keys.find(request.fingerprint)
-        if key is None:
-            self._signing_keys(c, provider)
+        with self.use("key") as (c, provider):
             key = c.keys.find(request.fingerprint)
-        if key is None:
-            raise _Stale("the key is no longer there; pull again")
-        return self.m["SignResponse"](signature=key.sign(request.message))
+            if key is None:
+                self._signing_keys(c, provider)
+                key = c.keys.find(request.fingerprint)
+            if key is None:
+                raise _Stale("the key is no longer there; pull again")
+            return self.m["SignResponse"](signature=key.sign(request.message))
 
     # Watch, of each role
 
     def watch(self, role):
         def serve(request, context):
-            c, provider = self.use(role)
-            if not hasattr(provider, "watch"):
-                raise Unsupported("poll me")
-            stopped, changes = threading.Event(), queue.Queue(maxsize=1)
+            with self.use(role) as (c, provider):
+                if not hasattr(provider, "watch"):
+                    raise Unsupported("poll me")
+                stopped, changes = threading.Event(), queue.Queue(maxsize=1)
 
-            def changed():
-                try:
-                    changes.put_nowait(True)
-                except queue.Full:
-                    pass  # one is on its way
-
-            context.add_callback(stopped.set)
-            changed()
-            threading.Thread(target=provider.watch, args=(changed, stopped), daemon=True).start()
-            try:
-                while not stopped.is_set() and not c.over.is_set():
+                def changed():
                     try:
-                        changes.get(timeout=0.2)
-                    except queue.Empty:
-                        continue
-                    yield self.m["WatchResponse"]()
-            finally:
-                stopped.set()
+                        changes.put_nowait(True)
+                    except queue.Full:
+                        pass  # one is on its way
+
+                def run():
+                    try:
+                        provider.watch(changed, stopped)
+                    except Exception as e:  # noqa: BLE001
+                        log.warning("the watch of the %s provider ended: %s", role, _as_error(e))
+                    finally:
+                        stopped.set()
+                        c.leave()
+
+                context.add_callback(stopped.set)
+                changed()
+                c.enter()  # until watch returns, which may be after the stream has ended
+                threading.Thread(target=run, daemon=True).start()
+                try:
+                    while not stopped.is_set() and not c.over.is_set():
+                        try:
+                            changes.get(timeout=0.2)
+                        except queue.Empty:
+                            continue
+                        yield self.m["WatchResponse"]()
+                finally:
+                    stopped.set()
             if not context.is_active():
                 return
             raise Unavailable("the watch has ended; subscribe again")
@@ -399,6 +450,7 @@ class _Plugin:
         services = {
             v1 + "Lifecycle": {
                 "Info": unary(self.info, "InfoRequest", "InfoResponse"),
+                "Validate": unary(self.validate, "ValidateRequest", "ValidateResponse"),
                 "Configure": unary(self.configure, "ConfigureRequest", "ConfigureResponse"),
             },
             v1 + "Trust": {
@@ -420,6 +472,12 @@ class _Plugin:
             "plugin.GRPCController": {"Shutdown": raw(lambda request, context: stop() or _Raw())},
         }
         return tuple(grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items())
+
+
+def _values(configuration):
+    """The settings and the secrets of a configuration, as text."""
+    secrets = {k: v.decode("utf-8", "surrogateescape") for k, v in configuration.secrets.items()}
+    return dict(configuration.settings), secrets
 
 
 def _millis(seconds):
@@ -510,13 +568,17 @@ def _certificate():
     return pem, cert
 
 
-def serve(name, version, configure, roles=(1, 2, 3)):
-    """Serve what configure(settings, secrets) returns, until the node says stop or is gone."""
+def serve(name, version, configure, roles=(1, 2, 3), validate=None):
+    """Serve what configure(settings, secrets) returns, until the node says stop or is gone.
+
+    validate(settings, secrets) raises Config if they cannot work; it must not use them, contact anybody or leave
+    anything behind. Without it the node learns from configure alone.
+    """
     level = {"trace": 10, "debug": 10, "warn": 30, "error": 40}.get(os.environ.get("FEDERATION_PLUGIN_LOG", ""), 20)
     logging.basicConfig(level=level, handlers=[_Log()])
 
     ended = threading.Event()
-    plugin = _Plugin(name, version, configure, list(roles))
+    plugin = _Plugin(name, version, configure, list(roles), validate)
     # Each stream takes a thread; gRPC makes them as they are needed.
     server = grpc.server(
         futures.ThreadPoolExecutor(max_workers=256), handlers=plugin.handlers(ended.set),
@@ -541,8 +603,8 @@ def serve(name, version, configure, roles=(1, 2, 3)):
             os._exit(3)  # the node is gone
     time.sleep(0.05)  # for the answer to Shutdown
     server.stop(0)
-    if plugin.current is not None and plugin.current.providers.close is not None:
-        plugin.current.providers.close()
+    if plugin.current is not None:
+        plugin.current.close()
     os._exit(0)
 
 

@@ -128,14 +128,19 @@ class Key(Node):
             return fp.Keys(self.load("message.pem", ed25519.Ed25519PrivateKey.generate))
 
 
-def configure(settings, secrets):
-    """Check the settings and make the providers. It contacts nobody: that is for the first pull."""
+def validate(settings, secrets):
+    """Raise fp.Config if the settings cannot work. It changes nothing and contacts nobody."""
     fp.only(settings, secrets, "url", "root-sha256", "name", "state", "token")
     for name in ("url", "root-sha256", "name", "state"):
         if not settings.get(name):
             raise fp.Config("%s is not set" % name, field=name)
     if not os.path.isabs(settings["state"]):
         raise fp.Config("state is not absolute", field="state")
+
+
+def configure(settings, secrets):
+    """Check the settings and make the providers. It contacts nobody: that is for the first pull."""
+    validate(settings, secrets)
     try:
         os.makedirs(settings["state"], mode=0o700, exist_ok=True)
     except OSError as e:
@@ -147,4 +152,4 @@ def configure(settings, secrets):
 
 
 if __name__ == "__main__":
-    fp.serve("small-ca-python", "1.0.0", configure)
+    fp.serve("small-ca-python", "1.0.0", configure, validate=validate)

@@ -5,14 +5,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/alphaonedev/federation/examples/internal/plugincheck"
 	"github.com/alphaonedev/federation/examples/internal/smallca"
+	"github.com/alphaonedev/federation/sdk"
 	"github.com/alphaonedev/federation/sdk/plugin"
 )
 
@@ -67,6 +71,111 @@ func TestThePluginRunsFromItsManifest(t *testing.T) {
 	}
 	if names := id.Certificate.Leaf.DNSNames; len(names) != 1 || names[0] != "a.example" {
 		t.Errorf("the certificate is for %v", names)
+	}
+}
+
+func TestAConfigurationIsJudgedWithoutBeingUsed(t *testing.T) {
+	python := plugincheck.Python(t, ".")
+	state := filepath.Join(t.TempDir(), "state")
+	good := map[string]string{"url": "https://127.0.0.1:1", "root-sha256": "00", "name": "a.example", "state": state}
+	bad := maps.Clone(good)
+	bad["state"] = "relative"
+	good2 := maps.Clone(good)
+	good2["state"] = filepath.Join(t.TempDir(), "other")
+	p := open(t, python, "plugin.py", good)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := p.Validate(ctx, good2, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(good2["state"]); err == nil {
+		t.Error("Validate made the folder")
+	}
+	var field *sdk.ConfigError
+	if err := p.Validate(ctx, bad, nil); !errors.As(err, &field) || field.Field != "state" {
+		t.Errorf("Validate: %v, want a ConfigError that names state", err)
+	}
+	// A plugin without validate says so.
+	p = open(t, python, "testdata/slow.py", map[string]string{"dir": t.TempDir()})
+	if err := p.Validate(ctx, nil, nil); !errors.Is(err, sdk.ErrUnsupported) {
+		t.Errorf("Validate: %v, want ErrUnsupported", err)
+	}
+}
+
+func TestProvidersAreClosedWhenTheCallsUnderWayHaveEnded(t *testing.T) {
+	python := plugincheck.Python(t, ".")
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	p := open(t, python, "testdata/slow.py", map[string]string{"dir": dir})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	trust, err := p.Trust()
+	if err != nil {
+		t.Fatal(err)
+	}
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan struct{}, 100)
+	ended := make(chan error, 2)
+	go func() { ended <- trust.(sdk.Watcher).Watch(watching, func() { watched <- struct{}{} }) }()
+	<-watched
+	pulled := make(chan error, 1)
+	go func() {
+		_, err := trust.TrustBundle(ctx)
+		pulled <- err
+	}()
+	eventually(t, "the call is under way", func() bool { return exists(at("called-1")) })
+	if err := p.Configure(ctx, map[string]string{"dir": dir, "again": "yes"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the watch of the old configuration has ended", func() bool { return exists(at("watch-ended-1")) })
+	if exists(at("closed-1")) {
+		t.Error("the providers were closed under a call")
+	}
+	if err := os.WriteFile(at("release"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What it pulls is an error on purpose: it says what the call found.
+	if err := <-pulled; err == nil || !strings.Contains(err.Error(), "open to the end") {
+		t.Errorf("the call under way: %v", err)
+	}
+	eventually(t, "the old providers are closed", func() bool { return exists(at("closed-1")) })
+	if exists(at("closed-2")) {
+		t.Error("the providers in force were closed")
+	}
+	stop()
+	<-ended
+}
+
+// open starts a plugin of this folder as a developer does.
+func open(t *testing.T, python, script string, settings map[string]string) *plugin.Plugin {
+	t.Helper()
+	script, err := filepath.Abs(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := plugin.Open(t.Context(), plugin.Config{
+		Path: python, Unpinned: true, Args: []string{"-B", script}, Env: []string{"PYTHONPATH=" + folder},
+		Settings: settings, Limits: plugin.Limits{Start: time.Minute},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+func exists(name string) bool { _, err := os.Stat(name); return err == nil }
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
 	}
 }
 
