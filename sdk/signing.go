@@ -54,6 +54,8 @@ func (f *Federation) signWith(k *keyring) {
 	}
 }
 
+const fetchTimeout = 3 * time.Second // of a peer's keys, over a connection that is there
+
 // startSigning makes what verifies messages and finds keys. It needs the roster.
 func (f *Federation) startSigning() error {
 	// The first keys were loaded before this node knew what it calls itself.
@@ -67,7 +69,9 @@ func (f *Federation) startSigning() error {
 		Peers:      f.state.Load().directoryPeers(),
 		Fetch:      signer.HTTPFetch(unsignedTransport{f}, func(name string) string { return f.state.Load().baseURL(name) }),
 		CheckChain: f.checkKeyChain,
-		OnEvent:    f.directoryEvent,
+		// A fetch may have to connect first, and should not be cut off by that.
+		FetchTimeout: cmpOr(f.cfg.Transport.ConnectTimeout, transport.DefaultConnectTimeout) + fetchTimeout,
+		OnEvent:      f.directoryEvent,
 	})
 	if err != nil {
 		return &ConfigError{Field: "Peers", Err: err}

@@ -32,7 +32,7 @@ type attempt struct {
 type attemptKey struct{}
 
 // run takes a connection and makes the exchange. On failure everything it took is given back, the body apart;
-// again reports whether the connection is to blame and the request surely was not processed.
+// again reports whether the request surely was not processed and another connection may do better.
 func (a *attempt) run() (resp *http.Response, again bool, err *Error) {
 	t, e := a.call.t, a.call.entry
 	cn, cold, aerr := a.acquire()
@@ -67,7 +67,8 @@ func (a *attempt) run() (resp *http.Response, again bool, err *Error) {
 	}
 	if rerr != nil {
 		ferr := a.failure(rerr)
-		again = !ferr.Written && ferr.Kind == KindBroken && a.unusable(cn)
+		// A certificate that the peer no longer takes may have been replaced here meanwhile.
+		again = !ferr.Written && (ferr.Kind == KindBroken && a.unusable(cn) || ferr.Kind == KindTLS && a.overtaken())
 		a.end()
 		return nil, again, ferr
 	}
@@ -88,13 +89,16 @@ func (a *attempt) acquire() (cn *conn, cold bool, err error) {
 		if err == nil {
 			return cn, cold, nil
 		}
-		if t.current.Load() == a.gen || a.ctx.Err() != nil {
+		if !a.overtaken() || a.ctx.Err() != nil {
 			a.end()
 			return nil, cold, err
 		}
 		a.gen.leave()
 	}
 }
+
+// overtaken reports whether another identity serves than the one that the attempt uses.
+func (a *attempt) overtaken() bool { return a.call.t.current.Load() != a.gen }
 
 // exchange prepares the request and gives it to the connection.
 func (a *attempt) exchange(req *http.Request) (*http.Response, error) {
