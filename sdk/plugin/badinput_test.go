@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,17 +16,21 @@ import (
 	"github.com/alphaonedev/federation/sdk/plugin"
 )
 
-// clean fails the test if a process, a socket or a goroutine is left when it ends.
+// nothingLeft fails the test if a process, a file, a descriptor (of a copy in memory, a pipe, a socket) or a
+// goroutine is left when it ends.
 func nothingLeft(t *testing.T, c *plugin.Config) {
 	t.Helper()
 	c.TempDir = t.TempDir()
-	before := children(t)
+	before, open := children(t), descriptors(t, c.TempDir)
 	t.Cleanup(func() {
 		eventually(t, "the processes are gone", func() bool { return len(children(t)) <= len(before) })
 		left, err := filepath.Glob(filepath.Join(c.TempDir, "*"))
 		if err != nil || len(left) > 0 {
 			t.Errorf("left in the folder for sockets and copies: %v %v", left, err)
 		}
+		eventually(t, "the descriptors are closed", func() bool {
+			return !slices.ContainsFunc(descriptors(t, c.TempDir), func(d string) bool { return !slices.Contains(open, d) })
+		})
 		goleak.VerifyNone(t)
 	})
 }
@@ -78,6 +83,7 @@ func TestAPluginThatCannotStartIsAClearErrorWithinItsBound(t *testing.T) {
 		{"hangs in start", "hangs", nil, fault.ErrUnavailable, "no answer within"},
 		{"hangs after the handshake line", "hangs-after", nil, fault.ErrUnavailable, "no answer within"},
 		{"hangs in Info", "hangs-in-info", nil, fault.ErrUnavailable, "no answer within"},
+		{"hangs in Configure", "hangs-in-configure", nil, fault.ErrUnavailable, "no answer in"},
 		{"speaks another version", "version", nil, fault.ErrUnavailable, `version "99" of the protocol`},
 		{"speaks net/rpc", "netrpc", nil, fault.ErrUnavailable, "want grpc"},
 		{"sends no certificate", "plain", nil, fault.ErrUnavailable, "no certificate"},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -31,6 +32,29 @@ func children(t testing.TB) []int {
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil {
 			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// descriptors returns what this process holds that a plugin may have left: copies in memory, pipes, sockets, and
+// files in a folder.
+func descriptors(t testing.TB, folder string) []string {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, fd := range fds {
+		to, err := os.Readlink(filepath.Join("/proc/self/fd", fd.Name()))
+		if err != nil {
+			continue // that of the folder itself
+		}
+		for _, kind := range []string{"/memfd:", "pipe:", "socket:", folder} {
+			if strings.HasPrefix(to, kind) {
+				out = append(out, to)
+			}
 		}
 	}
 	return out

@@ -36,6 +36,8 @@ func serveMode(mode string, args []string) {
 		plugin.Serve(folder)
 	case "good":
 		plugin.Serve(good)
+	case "once":
+		beOnce(args[0], args[1])
 	case "host":
 		beHost(args[0])
 	case "slow-sign":

@@ -107,10 +107,10 @@ func lie(mode string) {
 
 var allRoles = []pluginpb.Role{pluginpb.Role_ROLE_TRUST, pluginpb.Role_ROLE_IDENTITY, pluginpb.Role_ROLE_KEY}
 
-func (l liarLifecycle) Info(ctx context.Context, _ *pluginpb.InfoRequest) (*pluginpb.InfoResponse, error) {
+func (l liarLifecycle) Info(context.Context, *pluginpb.InfoRequest) (*pluginpb.InfoResponse, error) {
 	switch l.mode {
 	case "hangs-in-info":
-		<-ctx.Done()
+		time.Sleep(time.Hour) // not until the deadline, at which an answer may still be in time
 	case "no-name":
 		return &pluginpb.InfoResponse{Roles: allRoles}, nil
 	case "bad-name":
@@ -127,6 +127,8 @@ func (l liarLifecycle) Info(ctx context.Context, _ *pluginpb.InfoRequest) (*plug
 
 func (l liarLifecycle) Configure(context.Context, *pluginpb.ConfigureRequest) (*pluginpb.ConfigureResponse, error) {
 	switch l.mode {
+	case "hangs-in-configure":
+		time.Sleep(time.Hour)
 	case "rejects":
 		return nil, status.Error(codes.InvalidArgument, "url: no such\x00 scheme")
 	case "no-roles-configured":
@@ -135,7 +137,7 @@ func (l liarLifecycle) Configure(context.Context, *pluginpb.ConfigureRequest) (*
 	return &pluginpb.ConfigureResponse{Roles: allRoles}, nil
 }
 
-func (l liarTrust) TrustBundle(ctx context.Context, _ *pluginpb.TrustBundleRequest) (*pluginpb.TrustBundleResponse, error) {
+func (l liarTrust) TrustBundle(context.Context, *pluginpb.TrustBundleRequest) (*pluginpb.TrustBundleResponse, error) {
 	switch l.mode {
 	case "empty-bundle":
 		return &pluginpb.TrustBundleResponse{}, nil
@@ -156,7 +158,7 @@ func (l liarTrust) TrustBundle(ctx context.Context, _ *pluginpb.TrustBundleReque
 	case "negative-refresh":
 		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.cert}, RefreshAfterMs: -5}, nil
 	case "silent":
-		<-ctx.Done()
+		time.Sleep(time.Hour)
 	}
 	return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.cert}}, nil
 }
