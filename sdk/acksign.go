@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/alphaonedev/federation/sdk/quorum"
 )
@@ -37,49 +36,64 @@ type ackSigner struct {
 }
 
 type ackGroup struct {
-	ring *keyring
-	acks []*quorum.Ack
-	lead chan struct{} // closed when it is this group's turn; its first member then signs
-	done chan struct{} // closed when it is signed
-	err  error
+	ring    *keyring
+	acks    []*quorum.Ack // copies, for a member that gives up takes its own away
+	members int           // that have not given up
+	turn    chan struct{} // capacity 1; the member that takes it signs for all
+	done    chan struct{} // closed when that has come to something
+	err     error
+	again   bool // the member that signed gave up, which is no answer for the others
 }
 
-// groupSignTimeout bounds a signature that several wait for.
-const groupSignTimeout = 2 * time.Second
-
-// sign proves the acks. The context bounds a signature that is made for them alone.
+// sign proves the acks, within ctx.
 func (s *ackSigner) sign(ctx context.Context, ring *keyring, acks []*quorum.Ack) error {
-	s.mu.Lock()
-	if !s.signing {
-		s.signing = true
-		s.mu.Unlock()
-		return s.make(ctx, ring, acks)
-	}
-	g := s.next
-	first := g == nil
-	if !first && (g.ring != ring || len(g.acks)+len(acks) > quorum.MaxSigned) {
-		s.mu.Unlock() // a key that changes just now, or a crowd: apart from the others
-		return quorum.SignAcks(ctx, ring.active, acks...)
-	}
-	if first {
-		g = &ackGroup{ring: ring, lead: make(chan struct{}), done: make(chan struct{})}
-		s.next = g
-	}
-	g.acks = append(g.acks, acks...)
-	s.mu.Unlock()
-	if first {
-		<-g.lead // whoever signs now always closes it
+	for {
 		s.mu.Lock()
-		s.next = nil
-		all := g.acks
+		if !s.signing {
+			s.signing = true
+			s.mu.Unlock()
+			return s.make(ctx, ring, acks)
+		}
+		g := s.next
+		if g != nil && (g.ring != ring || len(g.acks)+len(acks) > quorum.MaxSigned) {
+			s.mu.Unlock() // a key that changes just now, or a crowd: apart from the others
+			return quorum.SignAcks(ctx, ring.active, acks...)
+		}
+		if g == nil {
+			g = &ackGroup{ring: ring, turn: make(chan struct{}, 1), done: make(chan struct{})}
+			s.next = g
+		}
+		first := len(g.acks)
+		for _, a := range acks {
+			own := *a
+			g.acks = append(g.acks, &own)
+		}
+		g.members++
 		s.mu.Unlock()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupSignTimeout)
-		g.err = s.make(ctx, ring, all)
-		cancel()
-		close(g.done)
+
+		select {
+		case <-g.turn:
+			s.mu.Lock()
+			s.next = nil // from here on nobody joins
+			s.mu.Unlock()
+			g.err = s.make(ctx, ring, g.acks)
+			g.again = ctx.Err() != nil
+			close(g.done)
+		case <-g.done:
+		case <-ctx.Done():
+			s.leave(g)
+			return ctx.Err()
+		}
+		if g.err == nil {
+			for i, a := range acks {
+				a.Proof = g.acks[first+i].Proof
+			}
+			return nil
+		}
+		if !g.again || ctx.Err() != nil {
+			return g.err
+		}
 	}
-	<-g.done
-	return g.err
 }
 
 // make signs, and passes the turn on.
@@ -88,9 +102,24 @@ func (s *ackSigner) make(ctx context.Context, ring *keyring, acks []*quorum.Ack)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.next != nil {
-		close(s.next.lead)
+		s.next.turn <- struct{}{}
 	} else {
 		s.signing = false
 	}
 	return err
+}
+
+// leave takes a member out of a group. Where it was the last the group is dropped, with the turn if it has come.
+func (s *ackSigner) leave(g *ackGroup) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g.members--; g.members > 0 || s.next != g {
+		return
+	}
+	s.next = nil
+	select {
+	case <-g.turn:
+		s.signing = false
+	default:
+	}
 }

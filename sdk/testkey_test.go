@@ -33,3 +33,18 @@ func (k *slowKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	time.Sleep(5 * time.Millisecond)
 	return k.Key.Sign(ctx, message)
 }
+
+// A silentKey answers nothing until its channel is closed, as one in a Vault that is down for a while.
+type silentKey struct {
+	signer.Key
+	speak chan struct{}
+}
+
+func (k *silentKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	select {
+	case <-k.speak:
+		return k.Key.Sign(ctx, message)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}

@@ -123,3 +123,48 @@ func TestAcksAreSignedTogetherUnderLoad(t *testing.T) {
 		t.Error("the turn was not passed back")
 	}
 }
+
+// Whoever shares a signature with others waits for it as long as its own context lets it, and no member that gives
+// up costs another its ack.
+func TestAnAckThatIsSignedWithOthersKeepsToItsOwnContext(t *testing.T) {
+	for name, last := range map[string]time.Duration{"the key comes back": 20 * time.Second, "it does not": 5 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				key := &silentKey{Key: testSigningKey(t, 1), speak: make(chan struct{})}
+				ring := &keyring{active: key, public: publicOf(key)}
+				var s ackSigner
+				var wg sync.WaitGroup
+				ack := func() *quorum.Ack {
+					return &quorum.Ack{Operation: "op", Sender: "a", Recipient: "b", Verdict: Applied, Time: time.Now()}
+				}
+				start := time.Now()
+				for _, patience := range []time.Duration{time.Second, 2 * time.Second, 2 * time.Second, 3 * time.Second, last, last} {
+					wg.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), patience)
+						defer cancel()
+						a := ack()
+						err := s.sign(ctx, ring, []*quorum.Ack{a})
+						took := time.Since(start)
+						switch {
+						case patience < 10*time.Second:
+							if !errors.Is(err, context.DeadlineExceeded) || took != patience || a.Proof != nil {
+								t.Errorf("after %v, of %v: %v", took, patience, err)
+							}
+						case err != nil || took != 10*time.Second || a.Verify(ring.public) != nil:
+							t.Errorf("after %v, want 10 s and an ack: %v", took, err)
+						}
+					})
+				}
+				time.Sleep(10 * time.Second)
+				close(key.speak)
+				wg.Wait()
+				if s.signing || s.next != nil {
+					t.Error("the turn was not passed back")
+				}
+				if err := s.sign(t.Context(), ring, []*quorum.Ack{ack()}); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
