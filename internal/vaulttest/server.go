@@ -213,6 +213,14 @@ func (s *Server) Read(t testing.TB, path string) map[string]any {
 	return secret.Data
 }
 
+// Delete deletes a path with the root token.
+func (s *Server) Delete(t testing.TB, path string) {
+	t.Helper()
+	if _, err := s.Client(t).Logical().DeleteWithContext(t.Context(), path); err != nil {
+		t.Fatalf("delete %s: %v", path, err)
+	}
+}
+
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

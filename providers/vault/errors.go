@@ -24,6 +24,7 @@ type callError struct {
 	op         string // "sign with transit/sign/node-a"
 	msg        string
 	status     int   // 0: no answer
+	anonymous  bool  // the request carried no token
 	kind       error // a sentinel of package fault
 	cause      error // never printed; for errors.Is
 	retryAfter time.Duration
@@ -58,7 +59,7 @@ func classify(op string, err error, after time.Duration, secrets ...string) *cal
 	e := &callError{op: op, retryAfter: after}
 	if re, ok := errors.AsType[*api.ResponseError](err); ok {
 		e.status = re.StatusCode
-		e.msg = fmt.Sprintf("status %d: %s", re.StatusCode, scrub(strings.Join(re.Errors, "; "), secrets))
+		e.msg = fmt.Sprintf("status %d: %s%s", re.StatusCode, scrub(strings.Join(re.Errors, "; "), secrets), cure(re))
 		e.kind = kindOf(re)
 		return e
 	}
@@ -78,6 +79,21 @@ func classify(op string, err error, after time.Duration, secrets ...string) *cal
 		}
 	}
 	return e
+}
+
+// cure says what ends an outage that Vault itself does not explain.
+func cure(re *api.ResponseError) string {
+	switch re.StatusCode {
+	case http.StatusServiceUnavailable:
+		if strings.Contains(strings.Join(re.Errors, " "), "sealed") {
+			return " (it serves again once somebody unseals it)"
+		}
+	case http.StatusTooManyRequests:
+		return " (a quota of Vault's: see sys/quotas/rate-limit)"
+	case 472, 473:
+		return " (a standby answered that forwards nothing: Address must lead to the active node)"
+	}
+	return ""
 }
 
 func kindOf(re *api.ResponseError) error {

@@ -22,6 +22,7 @@ type fleet struct {
 	*rig
 	mesh       *sdktest.MeshNetwork
 	identities []*vault.Identity
+	rules      string // of the policy of all nodes
 
 	stop   context.CancelFunc
 	done   sync.WaitGroup
@@ -47,7 +48,8 @@ func newFleet(t *testing.T, o fleetOptions) *fleet {
 		rules.WriteString(vaulttest.NodePolicy("pki", "node", "transit", key))
 		fmt.Fprintf(&rules, "path \"transit/export/signing-key/%s/*\" { capabilities = [\"read\"] }\n", key)
 	}
-	f.Policy(t, "node", rules.String())
+	f.rules = rules.String()
+	f.Policy(t, "node", f.rules)
 	f.mesh = sdktest.Mesh(t, 3, sdktest.MeshOptions{Writes: 3, Configure: func(i int, b *sdk.Builder) {
 		c := f.connect(t, nil)
 		b.Trust = c.Trust(vault.TrustOptions{RefreshAfter: 200 * time.Millisecond})

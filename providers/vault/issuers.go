@@ -208,10 +208,15 @@ func (m *mountState) crls() []*x509.RevocationList {
 	return out
 }
 
-// explainMount adds the cure to Vault's answers about a path that no mount serves.
+// explainMount adds the cure to Vault's answers about a path that no mount serves. Issuers are served to anyone, so
+// that a 403 about them is such an answer too: Vault tells a stranger no more.
 func explainMount(err error, mount string) error {
-	if ce, ok := errors.AsType[*callError](err); ok && ce.status == http.StatusNotFound && errors.Is(ce, fault.ErrConfig) {
-		ce.msg = fmt.Sprintf("nothing is mounted at %q that answers this (check Mount and Namespace): %s", mount, ce.msg)
+	ce, ok := errors.AsType[*callError](err)
+	if ok && ce.status == http.StatusForbidden && ce.anonymous {
+		ce.kind = fault.ErrConfig
+	} else if !ok || ce.status != http.StatusNotFound || ce.kind != fault.ErrConfig {
+		return err
 	}
+	ce.msg = fmt.Sprintf("nothing is mounted at %q that answers this (check the mount and Namespace): %s", mount, ce.msg)
 	return err
 }

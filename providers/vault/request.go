@@ -65,13 +65,25 @@ func (c *Client) do(ctx context.Context, r call) (*answer, error) {
 			return nil, errClosed
 		}
 		e := classify(op, err, n.retryAfter, c.auth.secrets()...)
+		e.anonymous = r.anonymous
 		if r.anonymous || e.kind != fault.ErrPermission || tokens == maxTokens {
 			return nil, e
 		}
 		if err := c.auth.refused(ctx, s, e); err != nil {
+			if e.status == http.StatusForbidden && c.cfg.Auth != nil && !saysDead(e.msg) {
+				e.msg += fmt.Sprintf(" (a policy of the token must allow %q on %s, if the mount is right)", r.capability(), r.path)
+			}
 			return nil, err
 		}
 	}
+}
+
+// capability is what a policy must allow for the request.
+func (r call) capability() string {
+	if r.body != nil {
+		return "update"
+	}
+	return "read"
 }
 
 func send(ctx context.Context, from *template, r call) (*answer, error) {
