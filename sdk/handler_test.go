@@ -1,9 +1,12 @@
 package sdk_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -132,6 +135,35 @@ func TestAPanicOfTheApplicationIsARefusal(t *testing.T) {
 	for _, want := range []string{"panicked", "neither Applied nor Noop"} {
 		if e := <-events; !strings.Contains(e.Detail, want) || e.Peer != "node-0" {
 			t.Errorf("event %+v, want %q", e, want)
+		}
+	}
+}
+
+func TestAPeerThatSendsAllBeforeItReadsFindsTheRefusal(t *testing.T) {
+	mesh := sdktest.Mesh(t, 2)
+	config := mesh.Nodes[0].ClientTLS("node-1")
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(mesh.Nodes[1].URL, "https://"), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for range 2 { // the connection serves on
+		if _, err := fmt.Fprintf(conn, "POST /api/v1/sync/push HTTP/1.1\r\nHost: b\r\nContent-Length: %d\r\n\r\n", 15<<20); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(make([]byte, 15<<20)); err != nil {
+			t.Fatalf("hung up on, and not told why: %v", err)
+		}
+		resp, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := signer.RefusalOf(resp); got != signer.TagSignatureMissing || resp.Close {
+			t.Errorf("status %d, tag %q, close %v", resp.StatusCode, got, resp.Close)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/alphaonedev/federation/signer"
 )
@@ -24,6 +27,10 @@ func (f *Federation) Verify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m, verified, err := f.verify(w, r)
 		if err != nil {
+			if m != nil && r.ProtoMajor == 1 {
+				f.denyAndHear(w, r, m, err)
+				return
+			}
 			f.deny(w, m, err)
 			return
 		}
@@ -156,6 +163,22 @@ func (f *Federation) mustBeSigned(m *member) bool {
 // isSigned reports whether a request claims to be signed, in any profile.
 func isSigned(r *http.Request) bool {
 	return r.Header[signer.HeaderSignature] != nil || r.Header[signer.HeaderSignatureInput] != nil || r.Header[signer.HeaderMemorySig] != nil
+}
+
+// denyAndHear answers at once, and then lets the peer finish a body that it is sending. Many clients send all before
+// they read: the server would hang up on them, they would never see why, and never learn the epoch with which to
+// sign again.
+func (f *Federation) denyAndHear(w http.ResponseWriter, r *http.Request, m *member, err error) {
+	c := http.NewResponseController(w)
+	var refusal *signer.Refusal
+	if !errors.As(err, &refusal) || refusal.Tag == TagUntrusted || strings.HasPrefix(string(refusal.Tag), "body_") || c.EnableFullDuplex() != nil {
+		f.deny(w, m, err)
+		return
+	}
+	f.deny(w, m, err)
+	if c.Flush() == nil && c.SetReadDeadline(time.Now().Add(signer.DefaultBodyTimeout)) == nil {
+		_, _ = io.CopyN(io.Discard, r.Body, signer.DefaultMaxBody)
+	}
 }
 
 // deny answers a request that is refused, and counts it.

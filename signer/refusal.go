@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 )
 
 // A Tag names the reason of a refusal. Tags are part of the wire: they never change their meaning.
@@ -107,6 +108,7 @@ func WriteRefusal(w http.ResponseWriter, err error) {
 		h.Set(HeaderEpoch, r.Epoch)
 	}
 	body, _ := json.Marshal(map[string]string{"error": string(r.Tag)})
+	h.Set("Content-Length", strconv.Itoa(len(body)+1)) // whoever flushes it, it is one piece
 	w.WriteHeader(r.Status)
 	_, _ = w.Write(append(body, '\n'))
 }
