@@ -19,7 +19,9 @@ type TrustProvider interface {
 	TrustBundle(ctx context.Context) (*TrustBundle, error)
 }
 
-// A TrustBundle is the trusted roots and what they have revoked. It is not changed once returned.
+// A TrustBundle is the trusted roots and what they have revoked. It is not changed once returned. A list that is in
+// service and missing from the next bundle, or older there, stays in force until Confirm, a newer one, or the removal of
+// its CA: a list that is lost revokes nothing less.
 type TrustBundle struct {
 	Roots        []*x509.Certificate    // at least one
 	CRLs         []*x509.RevocationList // RFC 5280; each signed by a root or an intermediate of it
