@@ -166,6 +166,17 @@ func TestAPeerThatSendsAllBeforeItReadsFindsTheRefusal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// One that asks first is not waited for.
+	if _, err := io.WriteString(conn, "POST /api/v1/sync/push HTTP/1.1\r\nHost: b\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := signer.RefusalOf(resp); got != signer.TagSignatureMissing || !resp.Close {
+		t.Errorf("status %d, tag %q, close %v", resp.StatusCode, got, resp.Close)
+	}
 }
 
 func TestAPeerThatHangsUpIsNoFaultOfOurs(t *testing.T) {

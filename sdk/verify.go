@@ -27,7 +27,7 @@ func (f *Federation) Verify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m, verified, err := f.verify(w, r)
 		if err != nil {
-			if m != nil && r.ProtoMajor == 1 {
+			if m != nil && r.ProtoMajor == 1 && r.Header["Expect"] == nil { // who expects 100 has sent nothing yet
 				f.denyAndHear(w, r, m, err)
 				return
 			}
