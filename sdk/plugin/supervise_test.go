@@ -31,6 +31,23 @@ func kill(t testing.TB, pid int, sig syscall.Signal) {
 	}
 }
 
+// halt stops a process and waits until each of its threads has stopped, which takes a moment.
+func halt(t testing.TB, pid int) {
+	t.Helper()
+	kill(t, pid, syscall.SIGSTOP)
+	eventually(t, "every thread has stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		return err == nil && !slices.ContainsFunc(threads, func(name string) bool {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				return false // it has ended
+			}
+			_, state, _ := bytes.Cut(b[max(bytes.LastIndexByte(b, ')'), 0):], []byte(" "))
+			return !bytes.HasPrefix(state, []byte("T"))
+		})
+	})
+}
+
 func TestACrashIsNotNoticedByCallers(t *testing.T) {
 	c, m, events := movableConfig(t)
 	nothingLeft(t, &c)
@@ -178,7 +195,7 @@ func TestAHungProcessIsFoundAndReplaced(t *testing.T) {
 	ctx := within(t)
 	set := must(must(p.Key()).SigningKeys(ctx))
 	pid := p.Status().PID
-	kill(t, pid, syscall.SIGSTOP)
+	halt(t, pid)
 	if _, err := set.Active.Sign(ctx, []byte("x")); err != nil {
 		t.Errorf("a signature across the hang: %v", err)
 	}
@@ -194,7 +211,7 @@ func TestCloseIsBoundedWhateverThePluginDoes(t *testing.T) {
 			return nil
 		},
 		"stopped": func(t testing.TB, c *plugin.Config) func(*plugin.Plugin) {
-			return func(p *plugin.Plugin) { kill(t, p.Status().PID, syscall.SIGSTOP) }
+			return func(p *plugin.Plugin) { halt(t, p.Status().PID) }
 		},
 		"with a grandchild that holds its output": func(_ testing.TB, c *plugin.Config) func(*plugin.Plugin) {
 			c.Args = []string{"plugin", "grandchild"}
