@@ -13,9 +13,6 @@ const (
 	noOperation = "-"
 )
 
-// component is a line of the signature base: an identifier as in the covered components, and its value.
-type component struct{ id, value string }
-
 // message is what the profiles cover, in canonical form.
 type message struct {
 	method, authority, path, query string
@@ -24,38 +21,33 @@ type message struct {
 	body                           bool
 }
 
-// appendBase appends the signature base of RFC 9421 section 2.5. params is the value of
-// @signature-params.
-func appendBase(b []byte, components []component, params string) []byte {
-	for i := range components {
-		b = append(b, '"')
-		b = append(b, components[i].id...)
-		b = append(b, `": `...)
-		b = append(b, components[i].value...)
-		b = append(b, '\n')
-	}
-	b = append(b, `"@signature-params": `...)
-	return append(b, params...)
-}
-
 // baseRoom holds the signature base of an ordinary message.
 const baseRoom = 1 << 10
 
-// appendBase appends the signature base of a message under its profile.
+// appendBase appends the signature base of a message under its profile (RFC 9421 section 2.5). params is
+// the value of @signature-params.
 func (m *message) appendBase(b []byte, params string) []byte {
-	var all [8]component
-	c := append(all[:0],
-		component{"@method", m.method},
-		component{"@authority", m.authority},
-		component{"@path", m.path},
-		component{"@query", m.query})
+	b = appendLine(b, `"@method": `, m.method)
+	b = appendLine(b, `"@authority": `, m.authority)
+	b = appendLine(b, `"@path": `, m.path)
+	b = appendLine(b, `"@query": `, m.query)
 	if m.body {
-		c = append(c,
-			component{"content-type", m.contentType},
-			component{"content-digest", m.digest})
+		b = appendLine(b, `"content-type": `, m.contentType)
+		b = appendLine(b, `"content-digest": `, m.digest)
 	}
-	c = append(c,
-		component{"federation-to", m.to},
-		component{"federation-op", m.op})
-	return appendBase(b, c, params)
+	b = appendLine(b, `"federation-to": `, m.to)
+	b = appendLine(b, `"federation-op": `, m.op)
+	return appendParams(b, params)
+}
+
+// appendLine appends the line of one component: head is its identifier, quoted, with the colon after it.
+func appendLine(b []byte, head, value string) []byte {
+	b = append(b, head...)
+	b = append(b, value...)
+	return append(b, '\n')
+}
+
+func appendParams(b []byte, params string) []byte {
+	b = append(b, `"@signature-params": `...)
+	return append(b, params...)
 }

@@ -47,22 +47,15 @@ func (s *Signer) digest(req *http.Request) (sum [sha256.Size]byte, err error) {
 }
 
 func (s *Signer) hashBody(body io.Reader, length int64) (sum [sha256.Size]byte, n int64, err error) {
-	buf := s.chunks.Get().(*[chunkSize]byte)
-	defer s.chunks.Put(buf)
-	limit := s.config.MaxBody
-	if length > limit {
+	if length > s.config.MaxBody {
 		return sum, 0, errTooLarge
 	}
-	if length > 0 && length < chunkSize {
-		n, err := io.ReadFull(body, buf[:length+1])
-		if err != io.EOF && err != io.ErrUnexpectedEOF && err != nil {
-			return sum, 0, err
-		}
-		return sha256.Sum256(buf[:n]), int64(n), nil
-	}
-	w := cappedHash{hash: sha256.New(), left: limit}
-	if n, err = io.CopyBuffer(&w, body, buf[:]); err == nil {
-		copy(sum[:], w.hash.Sum(nil))
+	w := s.hashes.Get().(*cappedHash)
+	defer s.hashes.Put(w)
+	w.hash.Reset()
+	w.left = s.config.MaxBody
+	if n, err = io.CopyBuffer(w, body, w.chunk[:]); err == nil {
+		copy(sum[:], w.hash.Sum(w.chunk[:0]))
 	}
 	return sum, n, err
 }
@@ -111,8 +104,9 @@ func readAll(r io.Reader, length, limit int64) ([]byte, error) {
 
 // cappedHash hashes up to a limit.
 type cappedHash struct {
-	hash hash.Hash
-	left int64
+	hash  hash.Hash
+	left  int64
+	chunk [chunkSize]byte // for a body that has no WriteTo
 }
 
 func (c *cappedHash) Write(p []byte) (int, error) {

@@ -37,22 +37,14 @@ func alphanumeric(c byte) bool {
 // and 2.2.7), both as they stand on the wire. A bare "?" at the end is refused: @query could not tell it
 // from no query.
 func splitTarget(target string) (path, query string, ok bool) {
-	if target == "" || target[0] != '/' || len(target) > maxTarget {
+	if !visible(target, maxTarget) || target[0] != '/' || strings.IndexByte(target, '#') >= 0 {
 		return "", "", false
 	}
-	q := -1
-	for i := range len(target) {
-		switch c := target[i]; {
-		case c <= ' ' || c > '~' || c == '#':
-			return "", "", false
-		case c == '?' && q < 0:
-			q = i
-		}
-	}
-	switch {
-	case q < 0:
+	q := strings.IndexByte(target, '?')
+	switch q {
+	case -1:
 		return target, "?", true
-	case q == len(target)-1:
+	case len(target) - 1:
 		return "", "", false
 	}
 	return target[:q], target[q:], true

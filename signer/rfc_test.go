@@ -47,14 +47,18 @@ func TestBaseAndSignatureReproduceRFC9421Example(t *testing.T) {
 	if !ok {
 		t.Fatal("authority")
 	}
-	base := appendBase(nil, []component{
-		{"date", "Tue, 20 Apr 2021 02:07:55 GMT"},
-		{"@method", "POST"},
-		{"@path", path},
-		{"@authority", authority},
-		{"content-type", "application/json"},
-		{"content-length", "18"},
-	}, params)
+	var base []byte
+	for _, line := range [][2]string{
+		{`"date": `, "Tue, 20 Apr 2021 02:07:55 GMT"},
+		{`"@method": `, "POST"},
+		{`"@path": `, path},
+		{`"@authority": `, authority},
+		{`"content-type": `, "application/json"},
+		{`"content-length": `, "18"},
+	} {
+		base = appendLine(base, line[0], line[1])
+	}
+	base = appendParams(base, params)
 	if string(base) != wantBase {
 		t.Errorf("base:\n%s\nwant:\n%s", base, wantBase)
 	}

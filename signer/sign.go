@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/alphaonedev/federation/internal/fault"
@@ -60,11 +61,6 @@ func (s *Signer) signFederation(req *http.Request, to *Audience, nonce Nonce) er
 		m.body = m.body || len(to.Content.data) > 0
 		to.Content.Attach(req)
 	}
-	values := make([]string, 5)
-	set := func(i int, name, value string) {
-		values[i] = value
-		h[name] = values[i : i+1 : i+1]
-	}
 	if m.body {
 		var err error
 		if m.contentType, err = contentType(h); err != nil {
@@ -79,9 +75,6 @@ func (s *Signer) signFederation(req *http.Request, to *Audience, nonce Nonce) er
 			}
 			m.digest = contentDigest(sum)
 		}
-		set(0, HeaderContentDigest, m.digest)
-	} else {
-		delete(h, HeaderContentDigest)
 	}
 	now := s.config.Clock().Unix()
 	in := signatureInput{
@@ -90,25 +83,32 @@ func (s *Signer) signFederation(req *http.Request, to *Audience, nonce Nonce) er
 	}
 	var room [maxInput]byte
 	input := string(appendInput(room[:0], &in))
-	sig, err := s.sign(req.Context(), &m, input[len(sigLabel):])
-	if err != nil {
+	var sig [ed25519.SignatureSize]byte
+	if err := s.sign(req.Context(), &m, input[len(sigLabel):], &sig); err != nil {
 		return err
 	}
-	set(1, HeaderSignatureInput, input)
-	set(2, HeaderSignature, string(appendSignature(room[:0], sig)))
-	set(3, HeaderTo, m.to)
-	set(4, HeaderOperation, m.op)
+	values := [...]string{m.digest, input, string(appendSignature(room[:0], sig[:])), m.to, m.op}
+	fields := [len(values)]string{HeaderContentDigest, HeaderSignatureInput, HeaderSignature, HeaderTo, HeaderOperation}
+	for i, name := range fields {
+		h[name] = values[i : i+1 : i+1]
+	}
+	if !m.body {
+		delete(h, HeaderContentDigest)
+	}
 	delete(h, HeaderMemorySig)
 	delete(h, HeaderMemoryNonce)
 	return nil
 }
 
-func (s *Signer) sign(ctx context.Context, m *message, params string) ([]byte, error) {
+func (s *Signer) sign(ctx context.Context, m *message, params string, sig *[ed25519.SignatureSize]byte) error {
 	if k, ok := s.config.Key.(localKey); ok && ctx.Err() == nil {
 		var room [baseRoom]byte
-		return ed25519.Sign(k.private, m.appendBase(room[:0], params)), nil
+		copy(sig[:], ed25519.Sign(k.private, m.appendBase(room[:0], params)))
+		return nil
 	}
-	return signChecked(ctx, s.config.Key, s.public, m.appendBase(nil, params))
+	got, err := signChecked(ctx, s.config.Key, s.public, m.appendBase(nil, params))
+	copy(sig[:], got)
+	return err
 }
 
 // newNonce draws 128 bits, the first 64 of which are the recipient's epoch where it asked for that.
@@ -168,8 +168,11 @@ func checkHeader(h http.Header) error {
 		return fmt.Errorf("signer: Content-Encoding is not covered by the signature; name the encoding in Content-Type instead: %w", fault.ErrConfig)
 	}
 	for name := range h {
-		for _, ours := range coveredFields {
-			if len(ours) == len(name) && ours != name && strings.EqualFold(ours, name) {
+		if len(name) >= len(coveredFields) || slices.Contains(coveredFields[len(name)], name) {
+			continue
+		}
+		for _, ours := range coveredFields[len(name)] {
+			if strings.EqualFold(ours, name) {
 				return fmt.Errorf("signer: header key %q is not in its canonical form %q: %w", name, ours, fault.ErrConfig)
 			}
 		}
@@ -177,8 +180,12 @@ func checkHeader(h http.Header) error {
 	return nil
 }
 
-// coveredFields are those that either profile sends, and those that it must not.
-var coveredFields = [...]string{
-	"Content-Type", "Content-Encoding", HeaderContentDigest, HeaderTo, HeaderOperation, HeaderSignature,
-	HeaderSignatureInput, HeaderMemorySig, HeaderMemoryNonce, HeaderPeerID, HeaderIdempotencyKey,
+// coveredFields are those that either profile sends, and those that it must not, by the length of the name.
+var coveredFields = [...][]string{
+	9:  {HeaderSignature, HeaderPeerID},
+	12: {"Content-Type", HeaderMemorySig},
+	13: {HeaderTo, HeaderOperation},
+	14: {HeaderContentDigest, HeaderMemoryNonce},
+	15: {HeaderSignatureInput, HeaderIdempotencyKey},
+	16: {"Content-Encoding"},
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/alphaonedev/federation/signer"
@@ -56,6 +57,20 @@ func TestSignRefusesWhatHasTwoReadings(t *testing.T) {
 	}
 	if err := newNode(t).signer.Sign(nil, signer.Audience{}); !errors.Is(err, signer.ErrConfig) {
 		t.Errorf("no request: %v", err)
+	}
+}
+
+func TestSignRefusesItsFieldsInAnotherCase(t *testing.T) {
+	for _, name := range []string{
+		"Content-Type", "Content-Encoding", signer.HeaderContentDigest, signer.HeaderTo, signer.HeaderOperation,
+		signer.HeaderSignature, signer.HeaderSignatureInput, signer.HeaderMemorySig, signer.HeaderMemoryNonce,
+		signer.HeaderPeerID, signer.HeaderIdempotencyKey,
+	} {
+		req := post(t, "hello")
+		req.Header[strings.ToLower(name)] = []string{"x"}
+		if err := newNode(t).signer.Sign(req, signer.Audience{To: "b.example"}); !errors.Is(err, signer.ErrConfig) {
+			t.Errorf("%s: got %v, want ErrConfig", name, err)
+		}
 	}
 }
 
@@ -126,15 +141,37 @@ func TestBodyIsStillThereAfterSigning(t *testing.T) {
 	}
 }
 
+func TestBodyThatIsReadInPiecesIsSigned(t *testing.T) {
+	body := strings.Repeat("pieces", 20_000)
+	for name, length := range map[string]int64{"of known length": int64(len(body)), "of unknown length": -1} {
+		n := newNode(t)
+		req := post(t, body)
+		req.GetBody = func() (io.ReadCloser, error) {
+			return io.NopCloser(iotest.HalfReader(strings.NewReader(body))), nil
+		}
+		req.ContentLength = length
+		if err := n.signer.Sign(req, signer.Audience{To: "b.example"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.verifier.Verify(received(t, req), signer.From{Peer: "a"}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestBodyOverTheCapIsNotSigned(t *testing.T) {
 	n := newNode(t, func(c *signer.Config, _ *signer.VerifierConfig) { c.MaxBody = 4 })
 	for name, body := range map[string]io.Reader{
-		"with GetBody":    strings.NewReader("hello"),
-		"without GetBody": struct{ io.Reader }{strings.NewReader("hello")},
+		"with GetBody":                 strings.NewReader("hello"),
+		"with GetBody, length unknown": strings.NewReader("hello"),
+		"without GetBody":              struct{ io.Reader }{strings.NewReader("hello")},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, pushURL, body)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if name == "with GetBody, length unknown" {
+			req.ContentLength = -1
 		}
 		if err := n.signer.Sign(req, signer.Audience{To: "b.example"}); !errors.Is(err, signer.ErrConfig) {
 			t.Errorf("%s: got %v", name, err)

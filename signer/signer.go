@@ -2,6 +2,7 @@ package signer
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -62,7 +63,7 @@ type Signer struct {
 	config Config
 	public ed25519.PublicKey
 	keyID  string
-	chunks sync.Pool
+	hashes sync.Pool // of *cappedHash
 }
 
 // New makes a Signer. It does no I/O. A configuration that cannot work matches ErrConfig, with every
@@ -104,7 +105,7 @@ func New(c Config) (*Signer, error) {
 	}
 	keyID := Thumbprint(pub)
 	s := &Signer{config: c, public: pub, keyID: keyID}
-	s.chunks.New = func() any { return new([chunkSize]byte) }
+	s.hashes.New = func() any { return &cappedHash{hash: sha256.New()} }
 	return s, nil
 }
 
