@@ -10,7 +10,7 @@ RACE     ?= $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 TOOLS     = $(BIN)/.tools
 PLATFORMS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: help proto test vault-server step-ca short lint fmt fuzz cover bench bench-wan cross ci clean
+.PHONY: help proto test vault-server test-vault-older step-ca short lint fmt fuzz cover bench bench-wan cross ci clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
@@ -20,6 +20,10 @@ test: vault-server step-ca ## every test, with the race detector where there is 
 
 vault-server: ## the Vault server that tests run against, unless it is built already (minutes, the first time)
 	@$(GO) run ./internal/vaulttest/build
+
+test-vault-older: ## the tests of the Vault provider against the older of two Vault servers (builds it, minutes, the first time)
+	@FEDERATION_VAULT=older $(GO) run ./internal/vaulttest/build
+	FEDERATION_VAULT=older $(GO) test $(RACE) ./providers/vault/... ./internal/vaulttest/...
 
 step-ca: ## the step-ca command that tests run against, unless it is built already (minutes, the first time)
 	@$(GO) run ./internal/stepcatest/build

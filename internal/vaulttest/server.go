@@ -27,6 +27,7 @@ type Server struct {
 	URL   string // https://127.0.0.1:port, the same after a restart
 	Root  string // the root token
 	Roots []*x509.Certificate
+	Older bool // it is Vault 1.16, which is chosen by FEDERATION_VAULT=older; otherwise it is 1.21
 
 	ca        *sdktest.CA
 	bin, dir  string
@@ -55,7 +56,7 @@ func Start(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{bin: bin, dir: dir, ca: sdktest.NewCA(t, sdktest.CAOptions{Name: "Vault's own TLS"})}
+	s := &Server{bin: bin, dir: dir, Older: vaultbin.Older(), ca: sdktest.NewCA(t, sdktest.CAOptions{Name: "Vault's own TLS"})}
 	t.Cleanup(func() {
 		s.Kill()
 		_ = os.RemoveAll(dir)

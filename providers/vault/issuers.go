@@ -217,6 +217,6 @@ func explainMount(err error, mount string) error {
 	} else if !ok || ce.status != http.StatusNotFound || ce.kind != fault.ErrConfig {
 		return err
 	}
-	ce.msg = fmt.Sprintf("nothing is mounted at %q that answers this (check the mount and Namespace): %s", mount, ce.msg)
+	ce.msg = fmt.Sprintf("nothing is mounted at %q that answers this (check Mount and Namespace): %s", mount, ce.msg)
 	return err
 }

@@ -19,19 +19,18 @@ const (
 	loginBackoffMin = time.Second
 	loginBackoffMax = 30 * time.Second
 	aliveFor        = 30 * time.Second // how long a token that Vault confirmed is not doubted again
-	reloginEvery    = time.Minute      // a refused token that may be alive is replaced no more often than this
+	doubtMax        = time.Minute      // the longest time between two replacements of tokens that may be alive
 )
 
 // A session is one token. Its fields are guarded by login.mu, but for api, which is not changed.
 type session struct {
 	api       *template // carries the token
 	token     string
-	born      time.Time
 	ttl       time.Duration // at the last login or renewal; 0: unknown, or for ever
 	renewable bool
 	renewAt   time.Time // zero: never
 	expires   time.Time // zero: unknown, or never
-	confirmed time.Time // when Vault last said that the token lives
+	confirmed time.Time // when Vault last said, asked because of a refusal, that the token lives
 }
 
 // login keeps the one session of a client. Whoever needs it and finds it missing or due renews it, one at a
@@ -45,6 +44,8 @@ type login struct {
 	failures  int
 	notBefore time.Time // no login before this
 	last      *callError
+	doubts    int       // tokens in a row that were replaced on suspicion, in vain
+	doubtAt   time.Time // when the last of them was
 }
 
 // session returns a token that is believed to be good.
@@ -137,7 +138,7 @@ func (l *login) login(ctx context.Context, base *template) (*session, error) {
 	if err != nil {
 		return nil, l.failed(ctx, err, n.retryAfter)
 	}
-	s := &session{token: secret.Auth.ClientToken, born: now, confirmed: now}
+	s := &session{token: secret.Auth.ClientToken}
 	s.api = &template{c: base.in("")}
 	s.api.c.SetToken(s.token)
 	l.mu.Lock()
@@ -189,9 +190,8 @@ func (l *login) renew(ctx context.Context, s *session) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before, now := s.ttl, time.Now()
-	s.confirmed = now
-	s.extend(now, secret.Auth)
+	before := s.ttl
+	s.extend(time.Now(), secret.Auth)
 	if s.ttl > 0 && s.ttl < before/2 {
 		s.renewable = false // its maximum is near: log in anew next time
 	}
@@ -253,7 +253,7 @@ func (l *login) refused(ctx context.Context, s *session, e *callError) error {
 			return e
 		}
 		doubt := classify("look the token up", err, 0, s.token)
-		if doubt.kind != fault.ErrPermission || !saysDead(doubt.msg) && time.Since(s.born) < reloginEvery {
+		if doubt.kind != fault.ErrPermission || !saysDead(doubt.msg) && !l.mayDoubt() {
 			return e
 		}
 	}
@@ -264,6 +264,28 @@ func (l *login) refused(ctx context.Context, s *session, e *callError) error {
 		l.client.cfg.Logger.Info("vault no longer knows the token; logging in again")
 	}
 	return nil
+}
+
+// mayDoubt reports whether a token may be replaced on suspicion. Older versions of Vault, 1.16 for one, refuse a dead
+// token and a missing right in the same words, and so does every version where the token may not look itself up. That
+// its successor may do what was refused proves that it was dead: see cured.
+func (l *login) mayDoubt() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if l.doubts > 0 && now.Sub(l.doubtAt) < min(time.Second<<min(l.doubts, 10), doubtMax) {
+		return false
+	}
+	l.doubts++
+	l.doubtAt = now
+	return true
+}
+
+// cured notes that what one token was refused another may do.
+func (l *login) cured() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.doubts = 0
 }
 
 // saysDead reports whether Vault says that the token itself is unknown, expired or used up.

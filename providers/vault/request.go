@@ -59,6 +59,9 @@ func (c *Client) do(ctx context.Context, r call) (*answer, error) {
 		n := &note{}
 		a, err := send(context.WithValue(ctx, noteKey{}, n), s.api, r)
 		if err == nil {
+			if tokens > 1 {
+				c.auth.cured()
+			}
 			return a, nil
 		}
 		if c.closing.Err() != nil {
@@ -71,7 +74,7 @@ func (c *Client) do(ctx context.Context, r call) (*answer, error) {
 		}
 		if err := c.auth.refused(ctx, s, e); err != nil {
 			if e.status == http.StatusForbidden && c.cfg.Auth != nil && !saysDead(e.msg) {
-				e.msg += fmt.Sprintf(" (a policy of the token must allow %q on %s, if the mount is right)", r.capability(), r.path)
+				e.msg += fmt.Sprintf(" (if the token lives and the mount is right, a policy of the token must allow %q on %s)", r.capability(), r.path)
 			}
 			return nil, err
 		}

@@ -226,12 +226,12 @@ func TestStatusSaysWhatIsWrongWithVault(t *testing.T) {
 			func() { f.Policy(t, "node", `path "sys/nothing" { capabilities = ["read"] }`) },
 			func() { f.Policy(t, "node", f.rules) },
 			all[1:], sdk.ErrPermission,
-			[]string{"status 403", "permission denied", "a policy of the token must allow"},
+			[]string{"status 403", "permission denied", "policy of the token must allow"},
 		},
 		"mount gone": {
 			func() { f.remount(t, "pki", "moved") }, func() { f.remount(t, "moved", "pki") },
 			all[:2], sdk.ErrConfig,
-			[]string{`nothing is mounted at "pki"`, "check the mount"},
+			[]string{`nothing is mounted at "pki"`, "check Mount"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,6 +14,20 @@ import (
 	"time"
 )
 
+// older is the value of FEDERATION_VAULT that picks the older of the two servers.
+const older = "older"
+
+// Older reports whether FEDERATION_VAULT=older asks for the older server, Vault 1.16, instead of 1.21.
+func Older() bool { return os.Getenv("FEDERATION_VAULT") == older }
+
+// modfile is the go.mod of the server, in its folder. Both servers have the same source.
+func modfile() string {
+	if Older() {
+		return older + ".mod"
+	}
+	return "go.mod"
+}
+
 // Path returns where the server is, or would be: a path in the user's cache folder that changes with the
 // sources, or one in the repository's .cache folder where there is no user.
 func Path() (string, error) {
@@ -22,7 +36,7 @@ func Path() (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	for _, name := range []string{"go.mod", "main.go", "registry.go"} {
+	for _, name := range []string{modfile(), "main.go", "registry.go"} {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return "", err
@@ -62,7 +76,7 @@ func Build(progress io.Writer) error {
 	temp := fmt.Sprintf("%s.%d", bin, os.Getpid())
 	defer os.Remove(temp)
 	// -mod=mod: go mod tidy cannot succeed there (README.md), so the files are taken as they are.
-	cmd := exec.Command("go", "build", "-mod=mod", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", temp, ".")
+	cmd := exec.Command("go", "build", "-mod=mod", "-modfile="+modfile(), "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", temp, ".")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
 	cmd.Stdout, cmd.Stderr = progress, progress
