@@ -86,3 +86,34 @@ func Python(t TB, example string) string {
 	}
 	return path
 }
+
+// Node returns a Node that has what a plugin in Node needs, in the node_modules of the example. Without one the test is
+// skipped, unless FEDERATION_NO_SKIP is set: then setup installs the packages.
+func Node(t TB, example string) string {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	if err == nil && nodeLoads(node, example) {
+		return node
+	}
+	if os.Getenv("FEDERATION_NO_SKIP") == "" {
+		t.Skip("no Node 20 with the packages of package.json; examples/plugin-node/setup installs them")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := exec.Command("sh", filepath.Join(example, "setup")).CombinedOutput(); err != nil {
+		t.Fatalf("setup: %v\n%s", err, text)
+	}
+	if !nodeLoads(node, example) {
+		t.Fatalf("%s is older than Node 20, or setup has not installed what it should", node)
+	}
+	return node
+}
+
+// nodeLoads reports whether a Node is new enough and finds the packages of the example.
+func nodeLoads(node, example string) bool {
+	cmd := exec.Command(node, "--input-type=module", "-e", `import '@grpc/grpc-js'; import '@grpc/proto-loader';
+import '@noble/curves/nist.js'; process.exit(parseInt(process.versions.node) < 20 ? 1 : 0);`)
+	cmd.Dir = example
+	return cmd.Run() == nil
+}

@@ -7,7 +7,7 @@
 // write the same for machines. The exit status is 0 when every rule holds, 1 when one does not, and 2 when
 // nothing could be checked.
 //
-//	plugincheck -new DIR -lang go|python
+//	plugincheck -new DIR -lang go|python|node
 //
 // writes the skeleton of a plugin that passes.
 package main
@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("plugincheck", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.Usage = func() {
-		fmt.Fprintln(stderr, "usage: plugincheck [flags] -- PLUGIN [argument ...]\n       plugincheck -new DIR -lang go|python")
+		fmt.Fprintln(stderr, "usage: plugincheck [flags] -- PLUGIN [argument ...]\n       plugincheck -new DIR -lang go|python|node")
 		flags.PrintDefaults()
 	}
 	settings, secrets := pairs{}, pairs{}
@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	start := flags.Duration("start", 10*time.Second, "how long the plugin may take to start")
 	rotate := flags.String("rotate", "", "shell `command` that changes the material at the source; the rules about rotation need it")
 	newDir := flags.String("new", "", "write the skeleton of a plugin into `folder`, which must not exist")
-	lang := flags.String("lang", "go", "language of the skeleton: go or python")
+	lang := flags.String("lang", "go", "language of the skeleton: go, python or node")
 	manifest := flags.String("manifest", "", "print the manifest (plugin.ReadManifest) of a `folder`")
 	if err := flags.Parse(args); err != nil {
 		return 2

@@ -226,6 +226,64 @@ func pythonFor(t *testing.T) string {
 	return venv
 }
 
+func TestTheSkeletonInNodeConforms(t *testing.T) {
+	t.Parallel()
+	node, packages := nodeFor(t)
+	dir := filepath.Join(t.TempDir(), "skeleton")
+	var out bytes.Buffer
+	if status := run(context.Background(), []string{"-new", dir, "-lang", "node"}, &out, &out); status != 0 {
+		t.Fatal(out.String())
+	}
+	// The packages are those of the example, which has the same package-lock.json.
+	if err := os.CopyFS(filepath.Join(dir, "node_modules"), os.DirFS(packages)); err != nil {
+		t.Fatal(err)
+	}
+	status, _, text := runCheck(t, "-cycles", "50", "-set", "name=a.example", "-set", "state="+t.TempDir(), "-secret", "token=correct-horse",
+		"--", node, filepath.Join(dir, "plugin.mjs"))
+	if status != 0 {
+		t.Error(text)
+	}
+	// The manifest has what a node needs to start it, the packages too.
+	out.Reset()
+	if status := run(context.Background(), []string{"-manifest", dir}, &out, &out); status != 0 {
+		t.Fatal(out.String())
+	}
+	files, err := plugin.ReadManifest(&out)
+	if err != nil || files["plugin.mjs"] == "" || files[filepath.FromSlash("node_modules/@grpc/grpc-js/package.json")] == "" {
+		t.Errorf("manifest: %v %v", files, err)
+	}
+}
+
+// nodeFor finds a Node and the packages of examples/plugin-node, as the test there does.
+func nodeFor(t *testing.T) (node, packages string) {
+	t.Helper()
+	example := filepath.Join("..", "..", "..", "examples", "plugin-node")
+	packages = filepath.Join(example, "node_modules")
+	node, err := exec.LookPath("node")
+	loads := func() bool {
+		cmd := exec.Command(node, "--input-type=module", "-e", `import '@grpc/grpc-js'; import '@grpc/proto-loader';
+import '@noble/curves/nist.js'; process.exit(parseInt(process.versions.node) < 20 ? 1 : 0);`)
+		cmd.Dir = example
+		return cmd.Run() == nil
+	}
+	if err == nil && loads() {
+		return node, packages
+	}
+	if os.Getenv("FEDERATION_NO_SKIP") == "" {
+		t.Skip("no Node 20 with the packages of package.json; examples/plugin-node/setup installs them")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := exec.Command("sh", filepath.Join(example, "setup")).CombinedOutput(); err != nil {
+		t.Fatalf("setup: %v\n%s", err, text)
+	}
+	if !loads() {
+		t.Fatalf("%s is older than Node 20, or setup has not installed what it should", node)
+	}
+	return node, packages
+}
+
 func TestTheCommandLine(t *testing.T) {
 	for name, tt := range map[string]struct {
 		args   []string

@@ -20,7 +20,7 @@ var skeletons embed.FS
 func writeSkeleton(dir, lang string, out io.Writer) error {
 	root := "skeleton/" + lang
 	if _, err := fs.Stat(skeletons, root); err != nil {
-		return fmt.Errorf("there is no skeleton for -lang %q; there are go and python", lang)
+		return fmt.Errorf("there is no skeleton for -lang %q; there are go, python and node", lang)
 	}
 	if _, err := os.Stat(dir); err == nil {
 		return fmt.Errorf("%s exists; name a folder that does not", dir)
@@ -55,14 +55,15 @@ func writeSkeleton(dir, lang string, out io.Writer) error {
 	return err
 }
 
-// writeManifest prints the digests of the files in a folder, as sha256sum does.
+// writeManifest prints the digests of the files in a folder, as sha256sum does. Folders of packages that the plugin
+// loads, such as node_modules, are among them; hidden folders are not.
 func writeManifest(dir string, out io.Writer) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		if d.IsDir() {
-			if base := d.Name(); name != dir && (strings.HasPrefix(base, ".") || base == "__pycache__" || base == "node_modules") {
+			if base := d.Name(); name != dir && (strings.HasPrefix(base, ".") || base == "__pycache__") {
 				return filepath.SkipDir
 			}
 			return nil

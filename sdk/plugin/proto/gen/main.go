@@ -35,16 +35,18 @@ func main() {
 	log.SetPrefix("gen: ")
 	in := flag.String("in", "../plugin.proto", "the protocol")
 	out := flag.String("out", "..", "folder that the generated files go to")
-	python := flag.String("python", "../../plugincheck/skeleton/python/federation_plugin.py.txt,../../../../examples/plugin-python/federation_plugin.py",
-		"files in Python that carry the descriptor, comma-separated")
+	carriers := flag.String("carriers", strings.Join([]string{
+		"../../plugincheck/skeleton/python/federation_plugin.py.txt", "../../../../examples/plugin-python/federation_plugin.py",
+		"../../plugincheck/skeleton/node/handshake.mjs.txt", "../../../../examples/plugin-node/handshake.mjs",
+	}, ","), "files in Python and JavaScript that carry the descriptor, comma-separated")
 	baseline := flag.Bool("baseline", false, "also write testdata/v1.binpb, the form that may no longer break")
 	flag.Parse()
-	if err := run(*in, *out, *python, *baseline); err != nil {
+	if err := run(*in, *out, *carriers, *baseline); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(in, out, python string, baseline bool) error {
+func run(in, out, carriers string, baseline bool) error {
 	compiler := protocompile.Compiler{
 		Resolver: &protocompile.SourceResolver{Accessor: func(name string) (io.ReadCloser, error) {
 			if name != source {
@@ -81,7 +83,7 @@ func run(in, out, python string, baseline bool) error {
 	if err := os.WriteFile(filepath.Join(out, "plugin.desc.b64"), wrap(bare), 0o644); err != nil {
 		return err
 	}
-	for name := range strings.SplitSeq(python, ",") {
+	for name := range strings.SplitSeq(carriers, ",") {
 		if err := embed(name, wrap(bare)); err != nil {
 			return err
 		}
@@ -130,16 +132,16 @@ func wrap(b []byte) []byte {
 	return []byte(out.String())
 }
 
-// embed puts the descriptor into the last assignment of a Python file.
+// embed puts the descriptor into the last assignment of a file.
 func embed(name string, text []byte) error {
-	const mark = "_DESCRIPTOR = \"\"\"\n"
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	head, _, ok := strings.Cut(string(b), mark)
-	if !ok {
-		return fmt.Errorf("%s: no line %q", name, mark)
+	for begin, end := range map[string]string{"_DESCRIPTOR = \"\"\"\n": "\"\"\"\n", "const DESCRIPTOR = `\n": "`;\n"} {
+		if head, _, ok := strings.Cut(string(b), begin); ok {
+			return os.WriteFile(name, []byte(head+begin+string(text)+end), 0o644)
+		}
 	}
-	return os.WriteFile(name, []byte(head+mark+string(text)+"\"\"\"\n"), 0o644)
+	return fmt.Errorf("%s: it assigns no descriptor", name)
 }

@@ -1,0 +1,201 @@
+// Package node holds the tests of the plugin in Node.
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/tls"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/alphaonedev/federation/examples/internal/plugincheck"
+	"github.com/alphaonedev/federation/examples/internal/smallca"
+	"github.com/alphaonedev/federation/sdk"
+	"github.com/alphaonedev/federation/sdk/plugin"
+)
+
+func TestThePluginConforms(t *testing.T) {
+	node := plugincheck.Node(t, ".")
+	plugincheck.Run(t, node, absolute(t, "plugin.mjs"))
+}
+
+// TestThePluginRunsFromItsManifest opens the plugin as a node does: every file of it pinned, its packages too.
+func TestThePluginRunsFromItsManifest(t *testing.T) {
+	node := plugincheck.Node(t, ".")
+	text, err := exec.Command(plugincheck.Build(t, "sdk/plugin/plugincheck"), "-manifest", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := plugin.ReadManifest(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := smallca.Start("127.0.0.1:0", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ca.Close()
+	state := t.TempDir()
+	p, ctx := open(t, plugin.Config{
+		Path: node, Args: []string{"plugin.mjs"}, Dir: absolute(t, "."), Files: files,
+		Settings: map[string]string{"url": ca.URL, "root-sha256": ca.SHA256, "name": "a.example", "state": state},
+		Secrets:  map[string]plugin.Secret{"token": plugin.Secret(ca.Token)},
+	})
+	identity, err := p.Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := identity.Identity(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := id.Certificate.Leaf.DNSNames; !slices.Equal(names, []string{"a.example"}) {
+		t.Errorf("the certificate is for %v", names)
+	}
+	// Two thirds of the hour that the certificate lasts.
+	if id.RefreshAfter < 30*time.Minute || id.RefreshAfter > 45*time.Minute {
+		t.Errorf("to be renewed in %v", id.RefreshAfter)
+	}
+
+	bad := map[string]string{"url": ca.URL, "root-sha256": ca.SHA256, "name": "a.example", "state": "state"}
+	var config *sdk.ConfigError
+	if err := p.Configure(ctx, bad, nil); !errors.As(err, &config) || config.Field != "state" {
+		t.Errorf("a folder that is not absolute: %v, want an error that names the field", err)
+	}
+}
+
+// TestAKeyThatIsReplacedIsAnnounced takes the key away under a plugin that is watched.
+func TestAKeyThatIsReplacedIsAnnounced(t *testing.T) {
+	node := plugincheck.Node(t, ".")
+	state := t.TempDir()
+	p, ctx := open(t, plugin.Config{
+		Path: node, Args: []string{absolute(t, "plugin.mjs")}, Unpinned: true,
+		Settings: map[string]string{"url": "https://127.0.0.1:1", "root-sha256": "00", "name": "a.example", "state": state},
+	})
+	provider, err := p.Key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := provider.SigningKeys(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := make(chan struct{}, 100)
+	watch, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- provider.(sdk.Watcher).Watch(watch, func() {
+			select {
+			case changes <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	<-changes // the watch has begun
+	if err := os.Remove(filepath.Join(state, "message.pem")); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changes:
+	case err := <-ended:
+		t.Fatalf("the watch ended: %v", err)
+	}
+	after, err := provider.SigningKeys(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.Active.Public().(ed25519.PublicKey).Equal(after.Active.Public()) {
+		t.Error("the key is the one of before")
+	}
+	stop()
+	<-ended
+}
+
+// TestEveryTypeOfKeySignsHandshakes is about handshake.mjs, which pads and signs digests by itself.
+func TestEveryTypeOfKeySignsHandshakes(t *testing.T) {
+	node := plugincheck.Node(t, ".")
+	check := plugincheck.Build(t, "sdk/plugin/plugincheck")
+	rsa := []tls.SignatureScheme{
+		tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512, tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512,
+	}
+	for name, schemes := range map[string][]tls.SignatureScheme{
+		"ed25519":  {tls.Ed25519},
+		"P-384":    {tls.ECDSAWithP384AndSHA384},
+		"P-521":    {tls.ECDSAWithP521AndSHA512},
+		"RSA-2048": rsa,
+		"RSA-2049": rsa, // the padded digest has an octet less than the modulus
+	} {
+		t.Run(name, func(t *testing.T) {
+			script := absolute(t, "testdata/keys.mjs")
+			p, ctx := open(t, plugin.Config{
+				Path: node, Args: []string{script}, Unpinned: true, Settings: map[string]string{"type": name},
+			})
+			identity, err := p.Identity()
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := identity.Identity(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := id.Certificate.SupportedSignatureAlgorithms; !slices.Equal(got, schemes) {
+				t.Errorf("declared are %v, want %v", got, schemes)
+			}
+			text, err := exec.Command(check, "-only", "roles,tls-algorithms", "-set", "type="+name, "--", node, script).CombinedOutput()
+			if err != nil {
+				t.Errorf("%v\n%s", err, text)
+			}
+		})
+	}
+}
+
+// The file that authors copy is the same wherever it is shown, and so are the packages that it comes with.
+func TestTheFilesToCopyAreThoseOfTheSkeleton(t *testing.T) {
+	skeleton := filepath.FromSlash("../../sdk/plugin/plugincheck/skeleton/node")
+	for _, name := range []string{"handshake.mjs", ".npmrc", "package.json", "package-lock.json"} {
+		ours, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := os.ReadFile(filepath.Join(skeleton, name+".txt"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The packages have names of their own.
+		ours = bytes.ReplaceAll(ours, []byte(`"name": "plugin-node"`), []byte(`"name": "my-plugin"`))
+		if !bytes.Equal(ours, theirs) {
+			t.Errorf("%s differs from the skeleton's", name)
+		}
+		if bytes.Contains(ours, []byte("resolved")) && name == "package-lock.json" {
+			t.Errorf("%s names a registry; .npmrc says that it should not", name)
+		}
+	}
+}
+
+func open(t *testing.T, c plugin.Config) (*plugin.Plugin, context.Context) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	c.Limits.Start = 30 * time.Second
+	p, err := plugin.Open(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p, ctx
+}
+
+func absolute(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
