@@ -137,6 +137,7 @@ func TestIdentityEnrolsOnceUntilItIsDue(t *testing.T) {
 }
 
 func TestIdentityRenewsWhenDueWithANewKeyAndRevokesTheOld(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	r := newRig(t)
 	r.Policy(t, "node", vaulttest.NodePolicy("pki", "node", "transit", "node-a")+`path "pki/revoke" { capabilities = ["update"] }`)
 	o := identityOptions()

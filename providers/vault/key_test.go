@@ -79,6 +79,7 @@ func TestKeyStaysPinnedToItsVersionAcrossRotation(t *testing.T) {
 }
 
 func TestKeyIsAnnouncedBeforeItSigns(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	r := newRig(t)
 	o := keyOptions()
 	o.Announce = time.Second
@@ -100,6 +101,7 @@ func TestKeyIsAnnouncedBeforeItSigns(t *testing.T) {
 }
 
 func TestKeyOutlivesTrimmingInVault(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	r := newRig(t)
 	o := keyOptions()
 	o.Announce, o.Overlap = time.Hour, 2*time.Second

@@ -370,6 +370,7 @@ func TestATokenWithAUseLimitIsReplaced(t *testing.T) {
 }
 
 func TestAShortTokenIsRenewedAndThenReplaced(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	r := newRig(t)
 	role := r.AppRole(t, "short", "node", map[string]any{"token_ttl": "2s", "token_max_ttl": "5s"})
 	c := r.connect(t, func(cfg *vault.Config) { cfg.Auth = &vault.AppRole{RoleID: role, SecretID: r.SecretID(t, "short")} })
