@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"path"
 	"strconv"
 	"strings"
 
@@ -166,29 +165,22 @@ func normalizePath(escaped string) (string, error) {
 	return strings.TrimRight(p, "/"), nil
 }
 
-// removeDots does what RFC 3986, section 5.2.4 says, and drops the trailing slash.
+// removeDots does what RFC 3986, section 5.2.4 says, and drops the trailing slash. Empty segments stay, which path.Clean
+// would merge.
 func removeDots(p string) string {
-	if strings.Contains(p, "//") {
-		// path.Clean would merge the empty segments.
-		var out []string
-		for _, s := range strings.Split(p, "/") {
-			switch s {
-			case ".":
-			case "..":
-				if len(out) > 1 {
-					out = out[:len(out)-1]
-				}
-			default:
-				out = append(out, s)
+	var out []string
+	for s := range strings.SplitSeq(p, "/") {
+		switch s {
+		case ".":
+		case "..":
+			if len(out) > 1 {
+				out = out[:len(out)-1]
 			}
+		default:
+			out = append(out, s)
 		}
-		return strings.TrimRight(strings.Join(out, "/"), "/")
 	}
-	p = path.Clean(p)
-	if p == "/" {
-		return ""
-	}
-	return p
+	return strings.TrimRight(strings.Join(out, "/"), "/")
 }
 
 func isUnreserved(c byte) bool {

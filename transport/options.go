@@ -105,34 +105,44 @@ func (o Options) withDefaults() (Options, error) {
 	bad := func(field, why string) {
 		errs = append(errs, &fault.ConfigError{Field: field, Err: errors.New(why)})
 	}
-	duration := func(d *time.Duration, field string, def time.Duration) {
-		if *d == 0 {
-			*d = def
+	for _, d := range []struct {
+		field string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"ConnectTimeout", &o.ConnectTimeout, DefaultConnectTimeout},
+		{"HandshakeTimeout", &o.HandshakeTimeout, 10 * time.Second},
+		{"IdleTimeout", &o.IdleTimeout, DefaultIdleTimeout},
+		{"DrainTimeout", &o.DrainTimeout, 60 * time.Second},
+		{"WarmTimeout", &o.WarmTimeout, 3 * time.Second},
+		{"CRLGrace", &o.CRLGrace, 24 * time.Hour},
+		{"SilenceFloor", &o.SilenceFloor, 150 * time.Millisecond},
+		{"SilenceCap", &o.SilenceCap, time.Second},
+		{"SilenceInitial", &o.SilenceInitial, 750 * time.Millisecond},
+	} {
+		if *d.value == 0 {
+			*d.value = d.def
 		}
-		if *d < 0 {
-			bad(field, "is negative: give a positive time, or 0 for the default of "+def.String())
+		if *d.value < 0 {
+			bad(d.field, fmt.Sprintf("is negative: give a positive time, or 0 for the default of %v", d.def))
 		}
 	}
-	count := func(n *int, field string, def int) {
-		if *n == 0 {
-			*n = def
+	for _, n := range []struct {
+		field string
+		value *int
+		def   int
+	}{
+		{"MaxConns", &o.MaxConns, 64},
+		{"MaxBulkConns", &o.MaxBulkConns, 8},
+		{"MaxAttempts", &o.MaxAttempts, 3},
+	} {
+		if *n.value == 0 {
+			*n.value = n.def
 		}
-		if *n < 0 {
-			bad(field, fmt.Sprintf("is negative: give a positive number, or 0 for the default of %d", def))
+		if *n.value < 0 {
+			bad(n.field, fmt.Sprintf("is negative: give a positive number, or 0 for the default of %d", n.def))
 		}
 	}
-	duration(&o.ConnectTimeout, "ConnectTimeout", DefaultConnectTimeout)
-	duration(&o.HandshakeTimeout, "HandshakeTimeout", 10*time.Second)
-	duration(&o.IdleTimeout, "IdleTimeout", DefaultIdleTimeout)
-	duration(&o.DrainTimeout, "DrainTimeout", 60*time.Second)
-	duration(&o.WarmTimeout, "WarmTimeout", 3*time.Second)
-	duration(&o.CRLGrace, "CRLGrace", 24*time.Hour)
-	duration(&o.SilenceFloor, "SilenceFloor", 150*time.Millisecond)
-	duration(&o.SilenceCap, "SilenceCap", time.Second)
-	duration(&o.SilenceInitial, "SilenceInitial", 750*time.Millisecond)
-	count(&o.MaxConns, "MaxConns", 64)
-	count(&o.MaxBulkConns, "MaxBulkConns", 8)
-	count(&o.MaxAttempts, "MaxAttempts", 3)
 	if o.MaxResponseHeaderBytes == 0 {
 		o.MaxResponseHeaderBytes = 256 << 10
 	}

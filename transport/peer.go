@@ -3,10 +3,11 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -73,12 +74,7 @@ func (e *entry) policyKey() string {
 	if e.ids == nil {
 		b.WriteString(e.name)
 	}
-	ids := make([]string, 0, len(e.ids))
-	for id := range e.ids {
-		ids = append(ids, id)
-	}
-	sort.Strings(ids)
-	fmt.Fprintf(&b, "\x00%q\x00%x", ids, e.peer.SPKIPins)
+	fmt.Fprintf(&b, "\x00%q\x00%x", slices.Sorted(maps.Keys(e.ids)), e.peer.SPKIPins)
 	return b.String()
 }
 

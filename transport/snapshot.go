@@ -1,12 +1,13 @@
 package transport
 
 import (
-	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"net/url"
-	"sort"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -126,7 +127,7 @@ func compileSnapshot(m *Material, old *snapshot, o *Options) (s *snapshot, ignor
 		}
 	}
 	for _, es := range s.byHost {
-		sort.SliceStable(es, func(i, j int) bool { return len(es[i].path) > len(es[j].path) })
+		slices.SortStableFunc(es, func(a, b *entry) int { return cmp.Compare(len(b.path), len(a.path)) })
 	}
 	return s, ignored, errs
 }
@@ -155,14 +156,13 @@ func (s *snapshot) add(e *entry) {
 }
 
 func (s *snapshot) setDistrusted(prints [][32]byte) {
-	sorted := append([][32]byte(nil), prints...)
-	sort.Slice(sorted, func(i, j int) bool { return bytes.Compare(sorted[i][:], sorted[j][:]) < 0 })
-	var key bytes.Buffer
-	for _, p := range sorted {
+	keys := make([]string, 0, len(prints))
+	for _, p := range prints {
 		s.distrusted[p] = true
-		key.Write(p[:])
+		keys = append(keys, string(p[:]))
 	}
-	s.distrustedKey = key.String()
+	slices.Sort(keys)
+	s.distrustedKey = strings.Join(keys, "")
 }
 
 // route returns the peer to which a URL belongs, or nil.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -172,7 +173,8 @@ func (s *Memory) Stats(ctx context.Context) ([]Stat, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats := make([]Stat, 0, len(s.queues))
-	for peer, q := range s.queues {
+	for _, peer := range slices.Sorted(maps.Keys(s.queues)) {
+		q := s.queues[peer]
 		if q.depth+q.quarantine == 0 {
 			continue
 		}
@@ -185,7 +187,6 @@ func (s *Memory) Stats(ctx context.Context) ([]Stat, error) {
 		}
 		stats = append(stats, st)
 	}
-	slices.SortFunc(stats, func(a, b Stat) int { return cmp.Compare(a.Peer, b.Peer) })
 	return stats, nil
 }
 
