@@ -1,4 +1,5 @@
-// Bare is a client of net/http with a certificate: what a program is without the library.
+// Bare is a client of net/http with a certificate: what a program is without the library. It is built
+// and never run; each build tag links one thing more that the library builds on.
 package main
 
 import (
