@@ -70,8 +70,9 @@ type Builder struct {
 	// must be zero.
 	Transport transport.Options
 
-	// HoldRemoval is how long a removal of roots that would leave fewer peers than the quorum needs waits for
-	// Confirm before it goes into service all the same. Default 15 minutes.
+	// HoldRemoval is how long a removal of roots that would leave fewer peers than the quorum needs waits, for
+	// Confirm or for the peers to show certificates that the remaining roots vouch for, before it goes into
+	// service all the same. Default 15 minutes.
 	HoldRemoval time.Duration
 	// StartTimeout bounds Build when its context has no deadline. Default 30 s.
 	StartTimeout time.Duration

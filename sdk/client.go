@@ -60,7 +60,7 @@ func (rt roundTripper) once(req *http.Request) (*http.Response, error) {
 		return resp, nil
 	}
 	if resp.TLS != nil {
-		m.sawChain(resp.TLS.PeerCertificates)
+		rt.f.sawChain(m, resp.TLS.PeerCertificates)
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		// The header names a second; its middle is nearest to the truth, as the middle of the exchange is.

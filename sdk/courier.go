@@ -57,6 +57,7 @@ type courier struct {
 	pendingBy int                  // their bytes
 	live      map[string][]*parcel // by operation: what is being sent, pends, or is left to replay by a push
 	acked     []uint64             // to be deleted from the outbox
+	stale     map[uint64]bool      // settled after replay began to read them; false: acked, and not deleted yet
 	flushing  bool
 	replaying bool
 	rescan    bool   // there may be entries that replay has passed
@@ -263,25 +264,30 @@ func (c *courier) take(batch []*parcel, a answer) {
 		c.failedLocked(a)
 	}
 	one := a.replies != nil || len(batch) == 1 // each message has an answer of its own
-	var same, marks []*parcel
+	var marks []*parcel
 	var replies []reply
+	same := false
 	for i, p := range batch {
 		r := a.whole
 		if a.replies != nil {
 			r = a.replies[i]
 		}
-		if c.settleLocked(p, r) {
-			same = append(same, p)
-		}
 		if one && r.final && p.known && p.seq != 0 {
 			marks, replies = append(marks, p), append(replies, r)
+			continue
 		}
+		same = c.settleLocked(p, r) || same
 	}
 	c.mu.Unlock()
 	if len(marks) > 0 {
-		c.refuse(marks, replies)
+		c.refuse(marks, replies) // before replay sees them again
+		c.mu.Lock()
+		for i, p := range marks {
+			c.settleLocked(p, replies[i])
+		}
+		c.mu.Unlock()
 	}
-	if len(same) > 0 {
+	if same {
 		c.d.emit(Event{Kind: EventSameNode, Peer: c.peer(), Detail: "its ack came from an identity that was counted already: the peer's URL leads to another peer, or back to this node"})
 	}
 }
@@ -297,15 +303,22 @@ func (c *courier) settleLocked(p *parcel, r reply) (duplicate bool) {
 	if r.kind == quorum.Acked {
 		p.acked = true
 		if p.known && p.seq != 0 {
-			c.acked = append(c.acked, p.seq)
+			c.ackedLocked(p.seq)
 		}
 	} else if p.known && p.seq != 0 {
+		c.stale[p.seq] = true
 		c.returnLocked(p.seq)
 	}
 	if p.push != nil {
 		duplicate = p.push.settle(p.voter, r)
 	}
 	return duplicate
+}
+
+// ackedLocked has an entry deleted from the outbox, and keeps replay, which may have read it, from sending it.
+func (c *courier) ackedLocked(seq uint64) {
+	c.acked = append(c.acked, seq)
+	c.stale[seq] = false
 }
 
 func (c *courier) forgetLocked(p *parcel) {
@@ -332,7 +345,7 @@ func (c *courier) recorded(p *parcel, seq uint64, err error) {
 	case seq != 0:
 		c.full = false
 		if p.acked {
-			c.acked = append(c.acked, seq)
+			c.ackedLocked(seq)
 		} else if p.settled || p.waiting {
 			c.returnLocked(seq)
 		}
@@ -365,11 +378,19 @@ func (c *courier) flush() {
 		seqs := c.acked
 		c.acked = nil
 		c.mu.Unlock()
-		if err := c.d.store.Delete(context.WithoutCancel(c.d.ctx), c.id, seqs...); err != nil {
+		err := c.d.store.Delete(context.WithoutCancel(c.d.ctx), c.id, seqs...)
+		if err != nil {
 			// They are sent again some day, and the peer knows them.
 			c.d.emit(Event{Kind: EventOutboxError, Peer: c.peer(), Err: err, Detail: "messages that the peer has acked stay in the outbox"})
 		}
 		c.mu.Lock()
+		for _, seq := range seqs {
+			if err == nil && c.replaying {
+				c.stale[seq] = true
+			} else {
+				delete(c.stale, seq)
+			}
+		}
 	}
 	c.flushing = false
 	c.mu.Unlock()

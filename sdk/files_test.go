@@ -178,12 +178,10 @@ func TestARemovalThatComesTooEarlyWaitsUnderTraffic(t *testing.T) {
 	for _, n := range nodes {
 		n.serves(t, n.enrol(t, second))
 	}
-	if err := a.fed.Refresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if s := a.fed.Status(); s.Trust.Generation != 3 || len(s.Held) != 0 {
-		t.Errorf("the others are renewed, and trust is %+v, held %+v", s.Trust, s.Held)
-	}
+	tr.rounds(1) // which shows a the new certificates
+	a.until(t, "removes the root, since all are renewed", func(s sdk.Status) bool {
+		return s.Trust.Generation == 3 && len(s.Held) == 0
+	})
 	tr.rounds(2)
 }
 

@@ -231,7 +231,22 @@ func (h *holds) close() {
 }
 
 // probeTimeout bounds the handshakes that find out whether a removal of roots would cut a peer off.
-const probeTimeout = 2 * time.Second
+const probeTimeout = 5 * time.Second
+
+// sawChain remembers the certificates that a peer showed. Other ones than before may be what a removal waits for.
+func (f *Federation) sawChain(m *member, chain []*x509.Certificate) {
+	if m.sawChain(chain) && f.holds.waitFor(m.scope) {
+		m.scope.source.Suspect()
+	}
+}
+
+// waitFor reports whether a removal waits until its peers have other certificates.
+func (h *holds) waitFor(s *scope) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	held := h.held[s]
+	return held != nil && len(held.Lost) > 0
+}
 
 // wouldLose says which peers of a scope the change from serving to b would cut off, and how many nodes would be
 // left of how many that the quorum needs. A peer is judged by the certificates that it showed last; if that

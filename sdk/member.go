@@ -105,15 +105,17 @@ func (r *roster) baseURL(name string) string {
 	return ""
 }
 
-// sawChain remembers the certificates that the peer showed.
-func (m *memory) sawChain(chain []*x509.Certificate) {
+// sawChain remembers the certificates that the peer showed, and reports whether they are others than before.
+func (m *memory) sawChain(chain []*x509.Certificate) bool {
 	if len(chain) == 0 {
-		return
+		return false
 	}
-	if old := m.seen.Load(); old != nil && (*old)[0] == chain[0] {
-		return
+	old := m.seen.Load()
+	if old != nil && (*old)[0].Equal(chain[0]) {
+		return false
 	}
 	m.seen.Store(&chain)
+	return old != nil
 }
 
 // sawClock remembers by how much the peer's clock is ahead, and reports whether it has just left, and whether

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/alphaonedev/federation/sdk"
+	"github.com/alphaonedev/federation/sdk/outbox"
 	"github.com/alphaonedev/federation/sdk/quorum"
 	"github.com/alphaonedev/federation/sdk/sdktest"
 )
@@ -193,9 +194,14 @@ func TestARepeatedPushIsAppliedOnceAndAnotherBodyRefused(t *testing.T) {
 	if got := mesh.Nodes[1].Received(); len(got) != 1 || string(got[0].Body) != "first" {
 		t.Errorf("received %+v", got)
 	}
-	held, err := mesh.Nodes[0].Quarantined(t.Context(), "node-1", 0, 0)
-	if err != nil || len(held) != 1 || !held[0].Quarantined {
-		t.Errorf("quarantine: %+v, %v", held, err)
+	var held []outbox.Entry
+	for end := time.Now().Add(20 * time.Second); len(held) == 0; time.Sleep(time.Millisecond) { // it is set aside after Push has returned
+		if held, err = mesh.Nodes[0].Quarantined(t.Context(), "node-1", 0, 0); err != nil || time.Now().After(end) {
+			t.Fatalf("quarantine: %+v, %v", held, err)
+		}
+	}
+	if len(held) != 1 || !held[0].Quarantined {
+		t.Errorf("quarantine: %+v", held)
 	}
 	if err := mesh.Nodes[0].DropQuarantined(t.Context(), "node-1", held[0].Seq); err != nil {
 		t.Error(err)

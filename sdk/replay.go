@@ -177,6 +177,13 @@ func (r *replayer) gather() (batches [][]*parcel, end bool, err error) {
 	c.width = width
 	c.mu.Unlock()
 	for len(batches) < width {
+		c.mu.Lock()
+		for seq, stored := range c.stale {
+			if stored {
+				delete(c.stale, seq) // what is read from here on has it as it is
+			}
+		}
+		c.mu.Unlock()
 		entries, err := c.d.store.Read(c.d.ctx, c.id, outbox.Query{After: r.after, Messages: maxBatch, Bytes: maxBatchBytes})
 		if err != nil {
 			return nil, false, err
@@ -212,6 +219,9 @@ func (r *replayer) choose(entries []outbox.Entry, size int) (batch []*parcel, ex
 		}
 		if h, ok := r.held[e.Seq]; ok && now.Before(h.until) {
 			continue
+		}
+		if _, ok := c.stale[e.Seq]; ok {
+			continue // what was read is out of date
 		}
 		p := &parcel{letter: letterOf(e, c.d.sender), seq: e.Seq, known: true, refusals: e.Refusals}
 		if live := c.live[e.Operation]; len(live) > 0 {

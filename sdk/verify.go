@@ -114,7 +114,7 @@ func (f *Federation) identify(r *http.Request) (*member, error) {
 	if m == nil { // the list changed between the two
 		return nil, &signer.Refusal{Tag: signer.TagPeer, Status: http.StatusForbidden, Err: fmt.Errorf("peer %s has left", p.Name)}
 	}
-	m.sawChain(r.TLS.PeerCertificates)
+	f.sawChain(m, r.TLS.PeerCertificates)
 	return m, nil
 }
 

@@ -38,7 +38,7 @@ type DirectoryConfig struct {
 	MinValidity, MaxValidity time.Duration
 	// MaxStale is how long a set is used past its validity while the peer cannot be asked; default 1 h.
 	MaxStale time.Duration
-	// MinInterval is the mean time between fetches from one peer at most, three of which may follow each
+	// MinInterval is the mean time between fetches from one peer at most, five of which may follow each
 	// other at once; default 5 s.
 	MinInterval time.Duration
 	// NegativeTTL is how long a key id that a peer turned out not to have is not asked for again; default

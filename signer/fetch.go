@@ -92,7 +92,7 @@ func (f *flight) wait(ctx context.Context) error {
 }
 
 // fetchBurst is how many fetches from one peer may follow each other at once.
-const fetchBurst = 3
+const fetchBurst = 5
 
 // fetch starts a fetch, or joins the one that is under way. It returns nil when the peer was asked too often,
 // is gone, or the directory is closed. ours says that the flight began now.
