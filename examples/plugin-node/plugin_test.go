@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +118,77 @@ func TestAKeyThatIsReplacedIsAnnounced(t *testing.T) {
 	<-ended
 }
 
+func TestAConfigurationIsJudgedWithoutBeingUsed(t *testing.T) {
+	node := plugincheck.Node(t, ".")
+	settings := func(state string) map[string]string {
+		return map[string]string{"url": "https://127.0.0.1:1", "root-sha256": "00", "name": "a.example", "state": state}
+	}
+	script := func(name string, settings map[string]string) (*plugin.Plugin, context.Context) {
+		return open(t, plugin.Config{Path: node, Args: []string{absolute(t, name)}, Unpinned: true, Settings: settings})
+	}
+	p, ctx := script("plugin.mjs", settings(t.TempDir()))
+	other := filepath.Join(t.TempDir(), "other")
+	if err := p.Validate(ctx, settings(other), nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(other); err == nil {
+		t.Error("Validate made the folder")
+	}
+	var field *sdk.ConfigError
+	if err := p.Validate(ctx, settings("relative"), nil); !errors.As(err, &field) || field.Field != "state" {
+		t.Errorf("Validate: %v, want a ConfigError that names state", err)
+	}
+	// A plugin without validate says so.
+	p, ctx = script("testdata/slow.mjs", map[string]string{"dir": t.TempDir()})
+	if err := p.Validate(ctx, nil, nil); !errors.Is(err, sdk.ErrUnsupported) {
+		t.Errorf("Validate: %v, want ErrUnsupported", err)
+	}
+}
+
+func TestProvidersAreClosedWhenTheCallsUnderWayHaveEnded(t *testing.T) {
+	node := plugincheck.Node(t, ".")
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	p, ctx := open(t, plugin.Config{
+		Path: node, Args: []string{absolute(t, "testdata/slow.mjs")}, Unpinned: true, Settings: map[string]string{"dir": dir},
+	})
+	trust, err := p.Trust()
+	if err != nil {
+		t.Fatal(err)
+	}
+	watching, stop := context.WithCancel(ctx)
+	watched := make(chan struct{}, 100)
+	ended := make(chan error, 1)
+	go func() { ended <- trust.(sdk.Watcher).Watch(watching, func() { watched <- struct{}{} }) }()
+	<-watched
+	pulled := make(chan error, 1)
+	go func() {
+		_, err := trust.TrustBundle(ctx)
+		pulled <- err
+	}()
+	eventually(t, "the call is under way", func() bool { return exists(at("called-1")) })
+	if err := p.Configure(ctx, map[string]string{"dir": dir, "again": "yes"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the watch of the old configuration has ended", func() bool { return exists(at("watch-ended-1")) })
+	if exists(at("closed-1")) {
+		t.Error("the providers were closed under a call")
+	}
+	if err := os.WriteFile(at("release"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What it pulls is an error on purpose: it says what the call found.
+	if err := <-pulled; err == nil || !strings.Contains(err.Error(), "open to the end") {
+		t.Errorf("the call under way: %v", err)
+	}
+	eventually(t, "the old providers are closed", func() bool { return exists(at("closed-1")) })
+	if exists(at("closed-2")) {
+		t.Error("the providers in force were closed")
+	}
+	stop()
+	<-ended
+}
+
 // TestEveryTypeOfKeySignsHandshakes is about handshake.mjs, which pads and signs digests by itself.
 func TestEveryTypeOfKeySignsHandshakes(t *testing.T) {
 	node := plugincheck.Node(t, ".")
@@ -189,6 +261,17 @@ func open(t *testing.T, c plugin.Config) (*plugin.Plugin, context.Context) {
 	}
 	t.Cleanup(func() { _ = p.Close() })
 	return p, ctx
+}
+
+func exists(name string) bool { _, err := os.Stat(name); return err == nil }
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
 }
 
 func absolute(t *testing.T, name string) string {
