@@ -41,9 +41,13 @@ if (process.env.FEDERATION_PLUGIN !== 'federation.plugin.v1') {
   process.exit(1);
 }
 
-const grpc = (await import('@grpc/grpc-js')).default;
-const loader = (await import('@grpc/proto-loader')).default;
-const { p256, p384, p521 } = await import('@noble/curves/nist.js');
+const [{ default: grpc }, { default: loader }, { p256, p384, p521 }] = await Promise.all(
+  ['@grpc/grpc-js', '@grpc/proto-loader', '@noble/curves/nist.js'].map((name) => import(name)),
+).catch((e) => {
+  if (e.code !== 'ERR_MODULE_NOT_FOUND') throw e;
+  console.error(`A package is missing; npm ci installs those of package.json: ${e.message}`);
+  process.exit(1);
+});
 
 // --- errors -------------------------------------------------------------------------------------------
 
@@ -112,8 +116,8 @@ export function only(settings, secrets, ...names) {
 function asFailure(e) {
   if (e instanceof Failure) return e;
   const kind = e?.constructor?.name ?? typeof e;
-  const stack = String(e?.stack ?? '').split('\n').filter((line) => line.startsWith('    at '));
-  log.error(`unexpected ${kind}`, { stack: stack.join('\n') });
+  const ours = (line) => line.startsWith('    at ') && !/node_modules|node:/.test(line);
+  log.error(`unexpected ${kind}`, { stack: String(e?.stack ?? '').split('\n').filter(ours).join('\n') });
   return new Unavailable(`unexpected ${kind} in the plugin; its log has the stack`);
 }
 
@@ -122,7 +126,9 @@ function asStatus(e) {
   const failure = asFailure(e);
   const { status, code } = failure.constructor;
   const text = String(failure.message).slice(0, 1000).toWellFormed();
-  const detail = protocol.ErrorDetail.serialize({ code, retry_after_ms: millis(failure.retryAfterMs), field: failure.field });
+  const detail = protocol.ErrorDetail.serialize({
+    code, retry_after_ms: millis(failure.retryAfterMs), field: failure.field,
+  });
   const any = [field(1, 'type.googleapis.com/federation.plugin.v1.ErrorDetail'), field(2, detail)];
   const metadata = new grpc.Metadata();
   metadata.set('grpc-status-details-bin', Buffer.concat([Buffer.from([8, status]), field(2, text), field(3, ...any)]));
@@ -141,7 +147,8 @@ function field(number, ...parts) {
 // --- the log ------------------------------------------------------------------------------------------
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error'];
-const lowest = Math.max(0, levels.indexOf(process.env.FEDERATION_PLUGIN_LOG ?? 'info'));
+const wanted = process.env.FEDERATION_PLUGIN_LOG;
+const lowest = levels.indexOf(levels.includes(wanted) ? wanted : 'info');
 
 function line(level) {
   return (message, pairs = {}) => {
@@ -164,7 +171,8 @@ function der(tag, ...parts) {
   const body = Buffer.concat(parts.map((p) => Buffer.from(p)));
   const n = body.length;
   if (n > 0xffff) throw new RangeError('too much for one certificate');
-  return Buffer.concat([Buffer.from(n < 0x80 ? [tag, n] : n < 0x100 ? [tag, 0x81, n] : [tag, 0x82, n >> 8, n & 0xff]), body]);
+  const length = n < 0x80 ? [n] : n < 0x100 ? [0x81, n] : [0x82, n >> 8, n & 0xff];
+  return Buffer.concat([Buffer.from([tag, ...length]), body]);
 }
 
 const sequence = (...parts) => der(0x30, ...parts);
@@ -565,7 +573,12 @@ class Plugin {
     });
     const serving = Buffer.from([8, 1]); // HealthCheckResponse{status: SERVING}
     server.addService(raw('grpc.health.v1.Health', 'Check'), { Check: unary(() => serving) });
-    server.addService(raw('plugin.GRPCController', 'Shutdown'), { Shutdown: unary(() => (shutdown(), Buffer.alloc(0))) });
+    server.addService(raw('plugin.GRPCController', 'Shutdown'), {
+      Shutdown: unary(() => {
+        shutdown();
+        return Buffer.alloc(0);
+      }),
+    });
   }
 }
 
@@ -600,7 +613,10 @@ function raw(service, method) {
 export async function serve(name, version, configure, { roles: offered = Object.keys(roles), validate } = {}) {
   protocol = load();
   const plugin = new Plugin(name, version, configure, validate);
+  let stopping = false;
   const stop = async () => {
+    if (stopping) return;
+    stopping = true;
     const late = setTimeout(() => process.exit(0), 1000);
     await plugin.current?.close();
     clearTimeout(late);
