@@ -164,9 +164,16 @@ func (b *Builder) validate() ([]Peer, error) {
 	if b.StartTimeout < 0 {
 		problem("StartTimeout", fmt.Errorf("is %v, less than nothing; leave it 0 for %v", b.StartTimeout, defaultStartTimeout))
 	}
-	for field, n := range map[string]int64{"InFlight": int64(b.Push.InFlight), "QuarantineAfter": int64(b.Push.QuarantineAfter), "MaxBackoff": int64(b.Push.MaxBackoff)} {
-		if n < 0 {
-			problem("Push."+field, errors.New("is negative; leave it 0 for the default"))
+	for _, number := range []struct {
+		field string
+		value int64
+	}{
+		{"Push.InFlight", int64(b.Push.InFlight)},
+		{"Push.MaxBackoff", int64(b.Push.MaxBackoff)},
+		{"Push.QuarantineAfter", int64(b.Push.QuarantineAfter)},
+	} {
+		if number.value < 0 {
+			problem(number.field, errors.New("is negative; leave it 0 for the default"))
 		}
 	}
 	if b.Outbox == nil {
