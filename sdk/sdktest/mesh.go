@@ -37,7 +37,8 @@ type MeshOptions struct {
 	Leaf func(i int, leaf *Leaf)
 	// Prepare is called once, when all nodes have addresses and none is built.
 	Prepare func(mesh *MeshNetwork)
-	// Configure changes the Builder of node i before it is built.
+	// Configure changes the Builder of node i before it is built. Its Quorum.AckTimeout is 30 s, for machines that
+	// are busy with other tests; what a shorter one does, a test has to ask for.
 	Configure func(i int, b *sdk.Builder)
 }
 
@@ -64,6 +65,9 @@ type MeshNode struct {
 	serving  chan struct{}
 	fail     error
 }
+
+// meshPatience is the AckTimeout of a mesh: a test that runs on a busy machine is no failure.
+const meshPatience = 30 * time.Second
 
 // Mesh starts n nodes that federate with one another: a certificate authority, certificates, signing keys and mTLS
 // servers, all of which the end of the test takes down.
@@ -106,7 +110,7 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 		b := sdk.Builder{
 			Trust:    meshProvider{mesh: mesh},
 			Identity: meshProvider{node: node},
-			Quorum:   quorum.Policy{Writes: o.Writes},
+			Quorum:   quorum.Policy{Writes: o.Writes, AckTimeout: meshPatience},
 		}
 		if !o.Unsigned {
 			node.newKey(t)
