@@ -48,10 +48,12 @@ func TestConcurrentRequestsShareThePoolWithinItsLimit(t *testing.T) {
 			}()
 		}
 		wg.Wait()
-		if n := b.conns.Load(); n > 4 {
-			t.Errorf("%d connections, want at most 4", n)
+		st := peerStats(t, a.tr, "b")
+		// One that a busy machine was too slow for has been replaced.
+		if n := uint64(b.conns.Load()); n > 4+st.DialErrors+st.Retired {
+			t.Errorf("%d connections, %d dials failed, %d were retired, want at most 4 others", n, st.DialErrors, st.Retired)
 		}
-		if st := peerStats(t, a.tr, "b"); st.InFlight != [2]int{} || st.Attempts != 320 {
+		if st.InFlight != [2]int{} || st.Attempts != 320 {
 			t.Errorf("stats %+v, want nothing in flight after 320 attempts", st)
 		}
 	})
