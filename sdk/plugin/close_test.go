@@ -15,18 +15,6 @@ import (
 	"github.com/alphaonedev/federation/sdk/plugin"
 )
 
-// beOnce is a good plugin the first time, and one of a mode each time after. It leaves a file for each.
-func beOnce(marker, mode string) {
-	f, err := os.OpenFile(marker, os.O_CREATE|os.O_EXCL, 0o600)
-	if err == nil {
-		f.Close()
-		plugin.Serve(good)
-		return
-	}
-	_ = os.WriteFile(marker+".again", nil, 0o600)
-	serveMode(mode, nil)
-}
-
 // Wherever a restart is when Close comes, Close ends it and waits for what belongs to it.
 func TestCloseDuringARestartLeavesNothing(t *testing.T) {
 	for _, mode := range []string{"exits", "hangs", "hangs-after", "hangs-in-info", "hangs-in-configure", "deaf"} {
