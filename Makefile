@@ -23,7 +23,7 @@ vault-server: ## the Vault server that tests run against, unless it is built alr
 
 test-vault-older: ## the tests of the Vault provider against the older of two Vault servers (builds it, minutes, the first time)
 	@FEDERATION_VAULT=older $(GO) run ./internal/vaulttest/build
-	FEDERATION_VAULT=older $(GO) test $(RACE) ./providers/vault/... ./internal/vaulttest/...
+	FEDERATION_VAULT=older $(GO) test $(RACE) -timeout 30m ./providers/vault/... ./internal/vaulttest/...
 
 step-ca: ## the step-ca command that tests run against, unless it is built already (minutes, the first time)
 	@$(GO) run ./internal/stepcatest/build

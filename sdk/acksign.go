@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/alphaonedev/federation/sdk/quorum"
@@ -57,7 +58,7 @@ func (s *ackSigner) sign(ctx context.Context, ring *keyring, acks []*quorum.Ack)
 		g := s.next
 		if g != nil && (g.ring != ring || len(g.acks)+len(acks) > quorum.MaxSigned) {
 			s.mu.Unlock() // a key that changes just now, or a crowd: apart from the others
-			return quorum.SignAcks(ctx, ring.active, acks...)
+			return signAcks(ctx, ring, acks)
 		}
 		if g == nil {
 			g = &ackGroup{ring: ring, turn: make(chan struct{}, 1), done: make(chan struct{})}
@@ -98,7 +99,7 @@ func (s *ackSigner) sign(ctx context.Context, ring *keyring, acks []*quorum.Ack)
 
 // make signs, and passes the turn on.
 func (s *ackSigner) make(ctx context.Context, ring *keyring, acks []*quorum.Ack) error {
-	err := quorum.SignAcks(ctx, ring.active, acks...)
+	err := signAcks(ctx, ring, acks)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.next != nil {
@@ -122,4 +123,14 @@ func (s *ackSigner) leave(g *ackGroup) {
 		s.signing = false
 	default:
 	}
+}
+
+// signAcks is quorum.SignAcks for keys that may panic: others wait for their turn.
+func signAcks(ctx context.Context, ring *keyring, acks []*quorum.Ack) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the signing key panicked: %.200v: %w", p, ErrMaterial)
+		}
+	}()
+	return quorum.SignAcks(ctx, ring.active, acks...)
 }

@@ -57,7 +57,9 @@ type courier struct {
 	pendingBy int                  // their bytes
 	live      map[string][]*parcel // by operation: what is being sent, pends, or is left to replay by a push
 	acked     []uint64             // to be deleted from the outbox
-	stale     map[uint64]bool      // settled after replay began to read them; false: acked, and not deleted yet
+	acking    map[uint64]bool      // acked, and in the outbox until it has deleted them
+	reading   bool                 // replay has read entries that it has not looked at yet
+	stale     map[uint64]bool      // settled since: what was read of them is out of date
 	flushing  bool
 	replaying bool
 	rescan    bool   // there may be entries that replay has passed
@@ -120,6 +122,10 @@ func (c *courier) windowLocked() int {
 
 // leaveLocked leaves a message to replay.
 func (c *courier) leaveLocked(p *parcel) {
+	if p.known && p.seq == 0 { // nothing will bring it
+		c.settleLocked(p, reply{kind: quorum.Unsent, err: errOutboxFull})
+		return
+	}
 	if len(c.live) > maxLive {
 		c.settleLocked(p, reply{kind: quorum.Unsent, err: errBehind})
 		return
@@ -306,7 +312,7 @@ func (c *courier) settleLocked(p *parcel, r reply) (duplicate bool) {
 			c.ackedLocked(p.seq)
 		}
 	} else if p.known && p.seq != 0 {
-		c.stale[p.seq] = true
+		c.staleLocked(p.seq)
 		c.returnLocked(p.seq)
 	}
 	if p.push != nil {
@@ -318,7 +324,13 @@ func (c *courier) settleLocked(p *parcel, r reply) (duplicate bool) {
 // ackedLocked has an entry deleted from the outbox, and keeps replay, which may have read it, from sending it.
 func (c *courier) ackedLocked(seq uint64) {
 	c.acked = append(c.acked, seq)
-	c.stale[seq] = false
+	c.acking[seq] = true
+}
+
+func (c *courier) staleLocked(seq uint64) {
+	if c.reading {
+		c.stale[seq] = true
+	}
 }
 
 func (c *courier) forgetLocked(p *parcel) {
@@ -385,10 +397,9 @@ func (c *courier) flush() {
 		}
 		c.mu.Lock()
 		for _, seq := range seqs {
-			if err == nil && c.replaying {
-				c.stale[seq] = true
-			} else {
-				delete(c.stale, seq)
+			delete(c.acking, seq)
+			if err == nil {
+				c.staleLocked(seq)
 			}
 		}
 	}

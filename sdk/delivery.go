@@ -123,7 +123,7 @@ func (d *delivery) courier(ref peerRef) *courier {
 	defer d.mu.Unlock()
 	c := d.couriers[ref.id]
 	if c == nil {
-		c = &courier{d: d, id: ref.id, live: make(map[string][]*parcel), stale: make(map[uint64]bool), kick: make(chan struct{}, 1)}
+		c = &courier{d: d, id: ref.id, live: make(map[string][]*parcel), acking: make(map[uint64]bool), stale: make(map[uint64]bool), kick: make(chan struct{}, 1)}
 		d.couriers[ref.id] = c
 	}
 	c.name.Store(&ref.name)

@@ -594,6 +594,24 @@ func TestAFullOutboxIsLoudOnceAndThePushSaysSo(t *testing.T) {
 	})
 }
 
+func TestWhatNeitherFitsNorMayOvertakeFailsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, PushOptions{Ordered: true}, outbox.NewMemory(outbox.Limits{Bytes: 100}))
+		r.road.set("p0", unreachable)
+		for i := range 3 {
+			if _, err := r.sendBody(t, fmt.Sprint(i), 1, strings.Repeat("x", 30)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		start := time.Now()
+		_, err := r.sendBody(t, "last", 2, strings.Repeat("x", 30))
+		if e := notMet(t, err); !errors.Is(e.Outcomes[1].Err, errOutboxFull) || time.Since(start) != 0 {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+	})
+}
+
 func TestWhatWaitsTooLongIsDroppedLoudly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, 2, PushOptions{}, outbox.NewMemory(outbox.Limits{Age: time.Hour}))

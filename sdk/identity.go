@@ -123,7 +123,7 @@ func sameKey(a, b crypto.PrivateKey) bool {
 	if inMemory(a) && inMemory(b) {
 		return true // newIdentity has compared their public halves
 	}
-	return reflect.ValueOf(a).Comparable() && a == b
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 func inMemory(k crypto.PrivateKey) bool {

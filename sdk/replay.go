@@ -121,17 +121,24 @@ func (r *replayer) stop() bool {
 func (r *replayer) pause() bool {
 	c := r.c
 	c.mu.Lock()
-	n, rest := c.failures, c.rest
+	n := c.failures
+	rest := max(0, time.Until(c.rest))
 	c.mu.Unlock()
 	if n == 0 {
 		return true
 	}
-	t := time.NewTimer(max(0, time.Until(rest)) + jitter(c.d.backoff(n)))
+	t := time.NewTimer(rest + jitter(c.d.backoff(n)))
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
-			return true
+			c.mu.Lock()
+			rest := time.Until(c.rest)
+			c.mu.Unlock()
+			if rest <= 0 {
+				return true
+			}
+			t.Reset(rest) // asked for meanwhile, by the answer to a push
 		case <-c.d.ctx.Done():
 			return false
 		case <-c.kick:
@@ -178,20 +185,16 @@ func (r *replayer) gather() (batches [][]*parcel, end bool, err error) {
 	c.mu.Unlock()
 	for len(batches) < width {
 		c.mu.Lock()
-		for seq, stored := range c.stale {
-			if stored {
-				delete(c.stale, seq) // what is read from here on has it as it is
-			}
-		}
+		c.reading = true
 		c.mu.Unlock()
 		entries, err := c.d.store.Read(c.d.ctx, c.id, outbox.Query{After: r.after, Messages: maxBatch, Bytes: maxBatchBytes})
+		batch, expired := r.choose(entries, size)
 		if err != nil {
 			return nil, false, err
 		}
 		if len(entries) == 0 {
 			return batches, true, nil
 		}
-		batch, expired := r.choose(entries, size)
 		if len(expired) > 0 {
 			r.drop(expired)
 		}
@@ -207,6 +210,10 @@ func (r *replayer) choose(entries []outbox.Entry, size int) (batch []*parcel, ex
 	c, now := r.c, time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer func() {
+		c.reading = false
+		clear(c.stale)
+	}()
 	for _, e := range entries {
 		if len(batch) == size {
 			break
@@ -220,8 +227,8 @@ func (r *replayer) choose(entries []outbox.Entry, size int) (batch []*parcel, ex
 		if h, ok := r.held[e.Seq]; ok && now.Before(h.until) {
 			continue
 		}
-		if _, ok := c.stale[e.Seq]; ok {
-			continue // what was read is out of date
+		if c.acking[e.Seq] || c.stale[e.Seq] {
+			continue
 		}
 		p := &parcel{letter: letterOf(e, c.d.sender), seq: e.Seq, known: true, refusals: e.Refusals}
 		if live := c.live[e.Operation]; len(live) > 0 {

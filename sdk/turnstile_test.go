@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/alphaonedev/federation/sdk/quorum"
+	"github.com/alphaonedev/federation/signer"
 )
 
 func TestTurnstileKeepsTheOrderOfAStream(t *testing.T) {
@@ -166,5 +167,26 @@ func TestAnAckThatIsSignedWithOthersKeepsToItsOwnContext(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+type panickingKey struct{ signer.Key }
+
+func (panickingKey) Sign(context.Context, []byte) ([]byte, error) {
+	panic("the driver of the HSM is broken")
+}
+
+func TestAKeyThatPanicsKeepsNobodyWaiting(t *testing.T) {
+	good := testSigningKey(t, 1)
+	ring := &keyring{active: panickingKey{good}, public: publicOf(good)}
+	var s ackSigner
+	for range 2 {
+		ack := &quorum.Ack{Operation: "op", Sender: "a", Recipient: "b", Verdict: Applied, Time: time.Now()}
+		if err := s.sign(t.Context(), ring, []*quorum.Ack{ack}); !errors.Is(err, ErrMaterial) {
+			t.Errorf("got %v, want ErrMaterial", err)
+		}
+	}
+	if s.signing {
+		t.Error("the turn was not passed back")
 	}
 }
