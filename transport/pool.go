@@ -2,9 +2,6 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
-	"net"
-	"net/http"
 	"sync"
 	"time"
 )
@@ -25,6 +22,7 @@ type pool struct {
 	dialing  int
 	waiters  []*waiter
 	draining bool   // no connection is kept when its exchange ends, unless somebody waits for one
+	retrying bool   // retryLocked has a dial to come
 	closed   *Error // no connection is given out
 	busy     int    // exchanges now
 	peak     int    // most exchanges at once since the last look
@@ -269,129 +267,4 @@ func (p *pool) discardLocked(c *conn) {
 	}
 	p.gen.t.goFunc(c.close) // runs the hook, which takes mu
 	p.kickLocked()
-}
-
-// kickLocked starts the dials that the waiters need.
-func (p *pool) kickLocked() {
-	if p.closed != nil {
-		return
-	}
-	want := 0
-	for _, w := range p.waiters {
-		if !w.fresh {
-			want++
-		}
-	}
-	if p.gen.t.opts.Protocol == HTTP2 && !p.knownHTTP1Locked() {
-		want = (want + maxStreams - 1) / maxStreams // one connection serves many
-	}
-	for p.dialing < want && len(p.conns)+p.dialing < p.limit {
-		p.dialLocked(nil)
-	}
-}
-
-// knownHTTP1Locked reports whether the peer has answered with HTTP/1 although HTTP/2 was asked for.
-func (p *pool) knownHTTP1Locked() bool {
-	for c := range p.conns {
-		return !c.h2
-	}
-	return false
-}
-
-// dialLocked starts a dial, for w alone if it is not nil.
-func (p *pool) dialLocked(w *waiter) {
-	if w == nil {
-		p.dialing++
-	}
-	started := p.gen.t.goFunc(func() {
-		c, err := p.dial(p.gen.ctx)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if w == nil {
-			p.dialing--
-		}
-		if err == nil {
-			if !c.gone {
-				p.conns[c] = struct{}{}
-				if c.h2 {
-					p.shared = append(p.shared, c)
-				}
-			}
-			if w != nil && p.dropLocked(w) {
-				p.giveLocked(w, c)
-			} else if c.gone { // dead already: whoever waits learns why
-				if next := p.nextWaiterLocked(); next != nil {
-					p.giveLocked(next, c)
-				}
-			} else {
-				p.putLocked(c)
-			}
-			p.kickLocked()
-			return
-		}
-		switch {
-		case w != nil:
-			if p.dropLocked(w) {
-				w.ready <- grant{err: err}
-			}
-		case len(p.conns) > 0 && p.closed == nil:
-			// It would have been one more. Whoever waits gets one of those that there are when an exchange on it
-			// ends; when the last of them is lost, the next dial decides.
-		default:
-			if next := p.nextWaiterLocked(); next != nil {
-				next.ready <- grant{err: err}
-			}
-			p.kickLocked()
-		}
-	})
-	if !started {
-		err := &Error{Op: "dial", Kind: KindClosed, Err: ErrClosed}
-		if w == nil {
-			p.dialing--
-			w = p.nextWaiterLocked()
-		} else {
-			p.dropLocked(w)
-		}
-		if w != nil {
-			w.ready <- grant{err: err}
-		}
-	}
-}
-
-// dial makes a connection that is ready for HTTP.
-func (p *pool) dial(ctx context.Context) (*conn, error) {
-	t := p.gen.t
-	e := t.entryOf(p.member)
-	if e == nil {
-		return nil, &Error{Op: "dial", Kind: KindNotPeer, Err: errNoPeer}
-	}
-	nc, raw, err := t.connect(ctx, p.gen, e, t.protocols())
-	if err != nil {
-		return nil, err
-	}
-	c := &conn{pool: p, raw: raw, born: clock()}
-	given := nc
-	if tc, ok := nc.(*tls.Conn); ok {
-		cs := tc.ConnectionState()
-		c.tls = &cs
-		c.h2 = cs.NegotiatedProtocol == "h2"
-	}
-	if !c.h2 {
-		c.app = &appConn{Conn: nc}
-		given = c.app
-	}
-	c.cc, err = t.factory.NewClientConn(context.WithValue(ctx, givenConn{}, given), e.scheme, e.addr)
-	if err != nil {
-		_ = raw.Close()
-		return nil, &Error{Peer: e.peer.Name, Op: "dial", Kind: KindUnreachable, Err: err}
-	}
-	c.cc.SetStateHook(func(*http.ClientConn) { p.changed(c) })
-	return c, nil
-}
-
-type givenConn struct{}
-
-// given is the dial function of the factory: the connection is made already.
-func given(ctx context.Context, _, _ string) (net.Conn, error) {
-	return ctx.Value(givenConn{}).(net.Conn), nil
 }

@@ -16,6 +16,7 @@ func (p *pool) drain() {
 			p.discardLocked(c)
 		}
 	}
+	p.kickLocked() // whoever waits after a dial that failed learns now whether this identity can still connect
 }
 
 func (p *pool) isIdleLocked(c *conn) bool {

@@ -62,3 +62,54 @@ func TestARequestThatCannotHaveAConnectionMoreWaitsForAnother(t *testing.T) {
 		return transport.KindOf(err) == transport.KindUnreachable
 	})
 }
+
+// A request whose dial fails while every connection carries a long exchange waits for none of these.
+func TestALongExchangeDoesNotHoldUpARequestWhoseDialFailed(t *testing.T) {
+	for name, rotate := range map[string]bool{"dialed again": false, "the next generation takes it": true} {
+		t.Run(name, func(t *testing.T) {
+			ca := sdktest.NewCA(t)
+			var dials atomic.Int64
+			dialing, goOn := make(chan struct{}), make(chan struct{})
+			a := newNode(t, "a", transport.Options{WarmTimeout: patient, Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if dials.Add(1) == 2 {
+					close(dialing)
+					<-goOn
+					return nil, errors.New("not this time")
+				}
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			}}, nil)
+			release := make(chan struct{})
+			b := newNode(t, "b", transport.Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if body, _ := io.ReadAll(r.Body); string(body) == "long" {
+					<-release
+				}
+			}))
+			join(t, ca, a, b)
+			ctx, cancel := context.WithTimeout(t.Context(), patient)
+			defer cancel()
+			long, short := make(chan error, 1), make(chan error, 1)
+			ask := func(body string, ended chan<- error) {
+				_, _, err := send(ctx, a, b, body)
+				ended <- err
+			}
+			go ask("long", long)
+			eventually(t, "the one connection is busy", func() bool { return b.hits.Load() == 1 })
+			go ask("short", short)
+			<-dialing
+			if rotate {
+				update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
+			}
+			close(goOn)
+			if err := <-short; err != nil {
+				t.Errorf("the request whose dial failed: %v", err)
+			}
+			close(release)
+			if err := <-long; err != nil {
+				t.Errorf("the long exchange: %v", err)
+			}
+			if n := dials.Load(); n != 3 { // with a rotation, the third warms the new generation
+				t.Errorf("%d dials, want 3", n)
+			}
+		})
+	}
+}
