@@ -391,7 +391,7 @@ class _Plugin:
             with self.use(role) as (c, provider):
                 if not hasattr(provider, "watch"):
                     raise Unsupported("poll me")
-                stopped, changes = threading.Event(), queue.Queue(maxsize=1)
+                stopped, changes, failed = threading.Event(), queue.Queue(maxsize=1), []
 
                 def changed():
                     try:
@@ -403,7 +403,8 @@ class _Plugin:
                     try:
                         provider.watch(changed, stopped)
                     except Exception as e:  # noqa: BLE001
-                        log.warning("the watch of the %s provider ended: %s", role, _as_error(e))
+                        failed.append(_as_error(e))
+                        log.warning("the watch of the %s provider ended: %s", role, failed[0])
                     finally:
                         stopped.set()
                         c.leave()
@@ -423,6 +424,8 @@ class _Plugin:
                     stopped.set()
             if not context.is_active():
                 return
+            if failed and not c.over.is_set():
+                raise failed[0]  # Unsupported makes the node poll
             raise Unavailable("the watch has ended; subscribe again")
 
         return serve

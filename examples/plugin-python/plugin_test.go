@@ -146,6 +146,19 @@ func TestProvidersAreClosedWhenTheCallsUnderWayHaveEnded(t *testing.T) {
 	<-ended
 }
 
+func TestWhatWatchRaisesReachesTheNode(t *testing.T) {
+	p := open(t, plugincheck.Python(t, "."), "testdata/polled.py", nil)
+	trust, err := p.Trust()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := trust.(sdk.Watcher).Watch(ctx, func() {}); !errors.Is(err, sdk.ErrUnsupported) {
+		t.Errorf("Watch: %v, want ErrUnsupported", err)
+	}
+}
+
 // open starts a plugin of this folder as a developer does.
 func open(t *testing.T, python, script string, settings map[string]string) *plugin.Plugin {
 	t.Helper()

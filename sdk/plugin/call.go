@@ -53,6 +53,9 @@ func (p *Plugin) try(parent context.Context, role fault.Role, limit time.Duratio
 		err = f(ctx, in)
 		in.uses.Done()
 		if err == nil {
+			if role != "" && !in.answered.Load() {
+				in.answered.Store(true)
+			}
 			return nil
 		}
 		if again && p.ctx.Err() == nil && ctx.Err() == nil && in.wentAway(ctx, err) {

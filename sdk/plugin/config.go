@@ -74,8 +74,10 @@ type Limits struct {
 	Heartbeat time.Duration // between two health checks; default 5 s
 	Hang      time.Duration // an unanswered health check for this long is a hang; default 5 s
 
-	// A process that has served for half a second is started again at once. One that ends sooner, or does not
-	// start, waits: for MinBackoff at most the first time, then for up to twice as long each time.
+	// The first process that ends after half a second of service is replaced at once. One that ends sooner, does
+	// not start, or is not the first, is replaced after a wait of random length: up to MinBackoff, then up to
+	// twice as long each time. Where each has served for half a second and answered a call, the wait grows to
+	// four times MinBackoff only. A process that serves for MaxBackoff ends the series, and so does Replace.
 	MinBackoff time.Duration // default 100 ms
 	MaxBackoff time.Duration // before any restart, at most; default 30 s
 

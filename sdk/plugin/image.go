@@ -207,12 +207,21 @@ func (im *image) close() {
 	}
 }
 
+const maxManifest = 4 << 20
+
 // ReadManifest reads Config.Files from the output of sha256sum: a digest, two spaces or a space and an
-// asterisk, and a path on each line. Empty lines are skipped.
+// asterisk, and a path on each line. Empty lines are skipped. One that is wrong, or larger than 4 MiB, is ErrConfig.
 func ReadManifest(r io.Reader) (map[string]string, error) {
-	text, err := io.ReadAll(io.LimitReader(r, 4<<20))
+	what := "manifest"
+	if f, ok := r.(interface{ Name() string }); ok { // a file
+		what += " " + f.Name()
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
 	if err != nil {
-		return nil, fmt.Errorf("plugin: manifest: %w", err)
+		return nil, fmt.Errorf("plugin: %s: %w", what, err)
+	}
+	if len(text) > maxManifest {
+		return nil, fmt.Errorf("plugin: %s: larger than %d bytes; name fewer files: %w", what, maxManifest, fault.ErrConfig)
 	}
 	files := map[string]string{}
 	for i, line := range strings.Split(string(text), "\n") {
@@ -221,16 +230,16 @@ func ReadManifest(r io.Reader) (map[string]string, error) {
 			continue
 		}
 		if len(line) < 67 || !isDigest(line[:64]) || line[64] != ' ' || (line[65] != ' ' && line[65] != '*') {
-			return nil, fmt.Errorf("plugin: manifest, line %d: want a SHA-256, two spaces and a path: %w", i+1, fault.ErrConfig)
+			return nil, fmt.Errorf("plugin: %s, line %d: want a SHA-256, two spaces and a path: %w", what, i+1, fault.ErrConfig)
 		}
 		name := filepath.Clean(filepath.FromSlash(line[66:]))
 		if _, twice := files[name]; twice {
-			return nil, fmt.Errorf("plugin: manifest, line %d: %q is named twice: %w", i+1, name, fault.ErrConfig)
+			return nil, fmt.Errorf("plugin: %s, line %d: %q is named twice: %w", what, i+1, name, fault.ErrConfig)
 		}
 		files[name] = line[:64]
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("plugin: manifest: it names no file: %w", fault.ErrConfig)
+		return nil, fmt.Errorf("plugin: %s: it names no file: %w", what, fault.ErrConfig)
 	}
 	return files, nil
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -57,8 +58,9 @@ type instance struct {
 	hung     bool  // likewise
 	probe    chan struct{}
 
-	uses  sync.WaitGroup // calls under way
-	proof proofs         // of possession, for keys seen in this generation
+	uses     sync.WaitGroup // calls under way
+	answered atomic.Bool    // a call of a role
+	proof    proofs         // of possession, for keys seen in this generation
 }
 
 // launch starts a process, shakes hands, and asks it what it is. ctx and Limits.Start bound it. Nothing is

@@ -173,6 +173,9 @@ func (k keyProvider) Watch(ctx context.Context, changed func()) error {
 
 type watchStream = grpc.ServerStreamingClient[pluginpb.WatchResponse]
 
+// lasting is how long a stream must have lasted for its end to be the first of a new series.
+const lasting = time.Second
+
 // watch subscribes to one generation after the other, until ctx ends or the plugin says that it must be
 // polled.
 func (p *Plugin) watch(ctx context.Context, role fault.Role, changed func(), open func(context.Context, *instance) (watchStream, error)) error {
@@ -185,6 +188,7 @@ func (p *Plugin) watch(ctx context.Context, role fault.Role, changed func(), ope
 		delete(p.watchers, kicked)
 		p.mu.Unlock()
 	}()
+	var last *instance
 	failures := 0
 	for {
 		in, err := p.await(ctx, ctx, role, 0)
@@ -194,7 +198,8 @@ func (p *Plugin) watch(ctx context.Context, role fault.Role, changed func(), ope
 			}
 			return err
 		}
-		got, err := p.follow(ctx, in, kicked, changed, open)
+		began := time.Now()
+		err = p.follow(ctx, in, kicked, changed, open)
 		in.uses.Done()
 		switch {
 		case ctx.Err() != nil:
@@ -204,15 +209,20 @@ func (p *Plugin) watch(ctx context.Context, role fault.Role, changed func(), ope
 		case status.Code(err) == codes.Unimplemented:
 			return fmt.Errorf("plugin %s: %w: it must be polled", in.name, fault.ErrUnsupported)
 		}
-		if got {
+		if in != last || time.Since(began) >= lasting {
 			failures = 0
 		}
-		// A stream that ends while its process lives is opened again, but not in a hurry.
+		last = in
+		// A stream that ends while its process lives is opened again, but not in a hurry. That it said something
+		// proves nothing: a plugin may send a first message before it looks whether it can watch.
 		t := time.NewTimer(p.backoff(failures))
 		failures++
 		select {
 		case <-t.C:
 		case <-in.dead:
+		case <-kicked: // it may have another configuration
+			changed()
+			failures = 0
 		case <-ctx.Done():
 		case <-p.ctx.Done():
 		}
@@ -221,13 +231,13 @@ func (p *Plugin) watch(ctx context.Context, role fault.Role, changed func(), ope
 }
 
 // follow passes on what one stream says, until it ends or its generation is not in service any more.
-func (p *Plugin) follow(parent context.Context, in *instance, kicked <-chan struct{}, changed func(), open func(context.Context, *instance) (watchStream, error)) (got bool, err error) {
+func (p *Plugin) follow(parent context.Context, in *instance, kicked <-chan struct{}, changed func(), open func(context.Context, *instance) (watchStream, error)) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
 	stream, err := open(ctx, in)
 	if err != nil {
-		return false, err
+		return err
 	}
 	messages := make(chan error)
 	go func() {
@@ -254,23 +264,22 @@ func (p *Plugin) follow(parent context.Context, in *instance, kicked <-chan stru
 		current, other := p.current, p.changed
 		p.mu.Unlock()
 		if current != in {
-			return got, errors.New("another generation serves")
+			return errors.New("another generation serves")
 		}
 		select {
 		case err, ok := <-messages:
 			if !ok {
-				return got, ctx.Err()
+				return ctx.Err()
 			}
 			if err != nil {
-				return got, err
+				return err
 			}
-			got = true
 			changed()
 		case <-kicked:
 			changed()
 		case <-other:
 		case <-ctx.Done():
-			return got, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }

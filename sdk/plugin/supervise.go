@@ -5,14 +5,18 @@ import (
 	"time"
 )
 
-// settled is how long a process must have served for its end to be the first of a new series, after which the
-// next process starts at once.
-const settled = 500 * time.Millisecond
+const (
+	// settled is how long a process must have served for its end to be a crash, and no failure to start.
+	settled = 500 * time.Millisecond
+	// worked bounds the count of crashes in a row for a process that settled and was of use: the next start
+	// waits for up to MinBackoff << (worked-1).
+	worked = 3
+)
 
 // supervise starts the plugin again whenever it ends, until Close.
 func (p *Plugin) supervise() {
 	defer close(p.done)
-	failures := 0
+	crashes := 0 // in a row, and starts that failed
 	for {
 		p.mu.Lock()
 		in, changed := p.current, p.changed
@@ -21,14 +25,10 @@ func (p *Plugin) supervise() {
 			select {
 			case <-in.dead:
 				var delay time.Duration
-				if time.Since(in.since) >= settled {
-					failures = 0
-				} else {
-					delay = p.backoff(failures)
-					failures++
-				}
+				delay, crashes = p.pause(crashes, time.Since(in.since), in.answered.Load())
 				p.lost(in, delay)
 			case <-changed: // Replace
+				crashes = 0
 			case <-p.ctx.Done():
 				p.shut()
 				return
@@ -42,10 +42,12 @@ func (p *Plugin) supervise() {
 		select {
 		case <-timer.C:
 			if err := p.restart(); err != nil {
-				p.failed(err, p.backoff(failures))
-				failures++
+				var delay time.Duration
+				delay, crashes = p.pause(crashes, 0, false)
+				p.failed(err, delay)
 			}
-		case <-changed:
+		case <-changed: // Replace
+			crashes = 0
 		case <-p.ctx.Done():
 			timer.Stop()
 			p.shut()
@@ -53,6 +55,25 @@ func (p *Plugin) supervise() {
 		}
 		timer.Stop()
 	}
+}
+
+// pause is the wait after the end of a process that served for lived, and answered a call or did not, and the
+// count of crashes in a row from then on. Limits has the rule in words.
+func (p *Plugin) pause(crashes int, lived time.Duration, answered bool) (time.Duration, int) {
+	switch {
+	case lived < settled:
+	case lived >= p.limits.MaxBackoff:
+		crashes = 0
+	case answered:
+		crashes = min(crashes, worked)
+	}
+	if crashes == 0 {
+		if lived >= settled {
+			return 0, 1
+		}
+		crashes = 1
+	}
+	return p.backoff(crashes - 1), crashes + 1
 }
 
 // backoff is the wait before the next start: full jitter under a ceiling that doubles.
