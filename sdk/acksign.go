@@ -21,9 +21,7 @@ func (f *Federation) signAcks(ctx context.Context, acks ...*quorum.Ack) error {
 	s := f.signing.Load()
 	err := f.acks.sign(ctx, s.ring, acks)
 	if errors.Is(err, ErrExpired) {
-		if s = f.successor(ctx, s); s != nil {
-			err = f.acks.sign(ctx, s.ring, acks)
-		}
+		err = f.signAnew(ctx, s, err, func(s *signing) error { return f.acks.sign(ctx, s.ring, acks) })
 	}
 	return err
 }

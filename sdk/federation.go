@@ -50,6 +50,7 @@ type Federation struct {
 	peersMu sync.Mutex // serialises SetPeers
 
 	signingMu  sync.Mutex // serialises changes of signing
+	barren     barrenPulls
 	distrustMu sync.Mutex
 	distrusted []distrusted
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/alphaonedev/federation/internal/rotate"
@@ -187,21 +188,74 @@ func (f *Federation) prepare(req *http.Request, p transport.Peer, _ int) error {
 	}
 	err := s.signer.Sign(req, to)
 	if errors.Is(err, ErrExpired) {
-		if s = f.successor(ctx, s); s != nil {
-			err = s.signer.Sign(req, to)
-		}
+		err = f.signAnew(ctx, s, err, func(s *signing) error { return s.signer.Sign(req, to) })
 	}
 	return err
 }
 
-// successor asks the provider for the key that takes the place of one that may no longer sign: its source has
-// retired it before the next pull was due. nil: there is none.
-func (f *Federation) successor(ctx context.Context, s *signing) *signing {
-	_ = f.keys.Refresh(ctx) // its failure shows in Status
-	if now := f.signing.Load(); now != s {
-		return now
+// signAnew makes a signature that failed with err, as s may no longer sign: its source has retired it before the
+// next pull was due. It asks the provider for what takes its place, unless that was in vain a moment ago.
+func (f *Federation) signAnew(ctx context.Context, s *signing, err error, sign func(*signing) error) error {
+	now := f.signing.Load()
+	if now == s {
+		if !f.barren.mayAsk(s.ring.public, time.Now()) {
+			return err
+		}
+		_ = f.keys.Refresh(ctx) // its failure shows in Status
+		now = f.signing.Load()
 	}
-	return nil
+	if now != s { // maybe the same key, in another session
+		err = sign(now)
+	}
+	switch {
+	case err == nil:
+		f.barren.clear()
+	case errors.Is(err, ErrExpired) && ctx.Err() == nil: // the pull has ended
+		f.barren.add(now.ring.public, time.Now())
+	}
+	return err
+}
+
+// barrenPulls remembers the pulls that brought nothing that signs in place of a retired key, so that a provider is
+// not pulled for every message. The zero value remembers none.
+type barrenPulls struct {
+	mu    sync.Mutex
+	key   ed25519.PublicKey
+	rest  time.Duration
+	until time.Time
+}
+
+const (
+	minBarren = time.Second
+	maxBarren = 30 * time.Second
+)
+
+// mayAsk reports whether the provider may be asked for what takes the place of a key.
+func (b *barrenPulls) mayAsk(key ed25519.PublicKey, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.key.Equal(key) || !now.Before(b.until)
+}
+
+// add tells of a pull in vain, after which key is in service. Several may have waited for the same one.
+func (b *barrenPulls) add(key ed25519.PublicKey, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case !b.key.Equal(key):
+		b.key, b.rest = key, minBarren
+	case now.Before(b.until):
+		return
+	default:
+		b.rest = min(2*b.rest, maxBarren)
+	}
+	b.until = now.Add(b.rest)
+}
+
+func (b *barrenPulls) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.key = nil
 }
 
 // prepareUnsigned sets what a request says besides its signature.

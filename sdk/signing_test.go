@@ -233,3 +233,53 @@ func TestWarmFetchesTheKeysThatAcksAreVerifiedWith(t *testing.T) {
 		t.Errorf("a peer that is down: %v, want ErrUnavailable", err)
 	}
 }
+
+// A vault is a key provider whose keys the test can retire.
+type vault struct {
+	key   atomic.Pointer[retirable]
+	pulls atomic.Int32
+}
+
+func (v *vault) SigningKeys(context.Context) (*sdk.KeySet, error) {
+	v.pulls.Add(1)
+	return &sdk.KeySet{Active: v.key.Load()}, nil
+}
+
+type retirable struct {
+	signer.Key
+	retired atomic.Bool
+}
+
+func (r *retirable) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	if r.retired.Load() {
+		return nil, sdk.ErrExpired
+	}
+	return r.Key.Sign(ctx, message)
+}
+
+func TestAKeyThatStaysRetiredIsNotPulledForEveryRequest(t *testing.T) {
+	m := newMesh(t, 2, echo, nil)
+	a, b := m.nodes[0], m.nodes[1]
+	var v vault
+	key := &retirable{Key: a.key.key}
+	v.key.Store(key)
+	fed := a.build(t, func(builder *sdk.Builder) { builder.Key = &v }, sdk.Peer{Name: "b", URL: b.url(), ServerName: "b.example"})
+	key.retired.Store(true)
+	before := v.pulls.Load()
+	for range 50 {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.url(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := fed.Client().Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		if !errors.Is(err, sdk.ErrExpired) {
+			t.Fatalf("request: %v, want ErrExpired", err)
+		}
+	}
+	if n := v.pulls.Load() - before; n == 0 || n > 10 {
+		t.Errorf("%d pulls for 50 requests, want one and a few at most", n)
+	}
+}
