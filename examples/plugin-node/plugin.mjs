@@ -1,5 +1,5 @@
 // A plugin for the small certificate authority of examples/plugin-go, in Node: it enrols, renews before the
-// certificate ends, and keeps its keys in a folder, so that a new process is the same node.
+// certificate ends, and keeps its keys and its chain in a folder, so that a new process is the same node.
 //
 // Settings: url and root-sha256 of the authority, name (a DNS name for the certificate), state (a folder of the
 // plugin's own, absolute). Secret: token.
@@ -42,11 +42,14 @@ class Authority {
     const answer = await this.#request('/enrol', {
       method: 'POST', ca: root.toString(), headers: { authorization: `Bearer ${this.token}` },
     }, JSON.stringify({ csr: csr.toString('base64') }));
+    let chain;
     try {
-      return JSON.parse(answer).chain.map((c) => new crypto.X509Certificate(Buffer.from(c, 'base64')));
+      chain = JSON.parse(answer).chain.map((c) => new crypto.X509Certificate(Buffer.from(c, 'base64')));
     } catch {
       throw new fp.Material("the authority's answer is no chain");
     }
+    if (!chain[0]?.checkPrivateKey(key)) throw new fp.Material("the authority's chain is for another key");
+    return chain;
   }
 
   async #request(where, options, body) {
@@ -94,10 +97,12 @@ function load(state, name, type, options) {
   }
 }
 
-// watch calls changed when something in the state folder is replaced, until the signal says stop.
-async function watch(state, changed, signal) {
+// watch calls changed when a file of the state folder is replaced, until the signal says stop.
+async function watch(state, name, changed, signal) {
   try {
-    for await (const _ of fs.promises.watch(state, { signal })) changed();
+    for await (const { filename } of fs.promises.watch(state, { signal })) {
+      if (filename === null || filename === name) changed();
+    }
   } catch (e) {
     if (e.name !== 'AbortError') throw new fp.Unavailable(`watching ${state}: ${e.code ?? e.name}`);
   }
@@ -113,43 +118,88 @@ class Trust {
   }
 }
 
+// Issued is a chain with its key, and when to renew it.
+class Issued {
+  constructor(chain, key) {
+    const [begins, ends] = [chain[0].validFrom, chain[0].validTo].map((t) => Date.parse(t));
+    Object.assign(this, { chain, key, ends, renew: begins + (ends - begins) * 2 / 3 });
+  }
+}
+
 class Identity {
-  #enrolling; // a promise: calls at the same time enrol once
-  #chain = null;
-  #renew = 0;
-  #ends = 0;
+  #issued;
+  #enrolling; // { key, done }: calls at the same time enrol once
 
   constructor(authority, name, state) {
     Object.assign(this, { authority, name, state });
+    this.file = path.join(state, 'chain.pem');
+    this.owner = `${name} ${authority.sha256}\n`; // begins the file: it is of no use for another name or authority
   }
 
   async identity() {
     const key = load(this.state, 'tls.pem', 'ec', { namedCurve: 'P-256' });
-    if (this.#chain !== null && !this.#chain[0].checkPrivateKey(key)) this.#chain = null; // another key is there
-    if (this.#chain === null || Date.now() >= this.#renew) {
-      this.#enrolling ??= this.#enrol(key).finally(() => {
-        this.#enrolling = undefined;
-      });
+    if (!this.#issued?.key.equals(key)) this.#issued = this.#kept(key); // the first time, or another key is there
+    let issued = this.#issued;
+    if (issued === undefined || Date.now() >= issued.renew) {
       try {
-        await this.#enrolling;
+        issued = await this.#enrol(key);
       } catch (e) {
-        if (this.#chain === null || Date.now() >= this.#ends) throw e;
-        fp.log.warn('cannot renew; the certificate of before serves on', { error: e.message });
+        const now = Date.now();
+        if (issued === undefined || now >= issued.ends) throw e;
+        if (now >= issued.renew) { // the first of the calls that waited
+          issued.renew = now + Math.min(60_000, (issued.ends - now) / 10) * (1 + Math.random()) / 2;
+          const error = e instanceof fp.Failure ? e.message : e.name;
+          fp.log.warn('cannot renew; the certificate of before serves on', { error });
+        }
       }
     }
-    return { chain: this.#chain, key, refreshAfterMs: Math.max(1000, this.#renew - Date.now()) };
+    return { chain: issued.chain, key: issued.key, refreshAfterMs: Math.max(1000, issued.renew - Date.now()) };
   }
 
   watch(changed, signal) {
-    return watch(this.state, changed, signal);
+    return watch(this.state, 'tls.pem', changed, signal);
   }
 
-  async #enrol(key) {
-    const chain = await this.authority.enrol(key, this.name);
-    const [begins, ends] = [chain[0].validFrom, chain[0].validTo].map((t) => Date.parse(t));
-    this.#chain = chain;
-    this.#renew = begins + (ends - begins) * 2 / 3;
-    this.#ends = ends;
+  #enrol(key) {
+    if (!this.#enrolling?.key.equals(key)) {
+      const enrolling = { key };
+      enrolling.done = this.authority.enrol(key, this.name).then((chain) => {
+        const issued = new Issued(chain, key);
+        if (this.#enrolling === enrolling) { // otherwise the key has been replaced since
+          this.#issued = issued;
+          this.#keep(chain);
+        }
+        return issued;
+      }).finally(() => {
+        if (this.#enrolling === enrolling) this.#enrolling = undefined;
+      });
+      this.#enrolling = enrolling;
+    }
+    return this.#enrolling.done;
+  }
+
+  // keep writes the chain beside its key, so that the next process serves with it while the authority is away.
+  #keep(chain) {
+    try {
+      fs.writeFileSync(`${this.file}.new`, this.owner + chain.join(''), { mode: 0o600 });
+      fs.renameSync(`${this.file}.new`, this.file);
+    } catch (e) {
+      fp.log.warn('cannot keep the chain; the next process must enrol', { file: this.file, error: e.code });
+    }
+  }
+
+  // kept returns what a process before this one was issued for the key, if it has not ended.
+  #kept(key) {
+    try {
+      const text = fs.readFileSync(this.file, 'utf8');
+      if (!text.startsWith(this.owner)) return undefined;
+      const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+      const issued = new Issued(blocks.map((pem) => new crypto.X509Certificate(pem)), key);
+      return issued.chain[0].checkPrivateKey(key) && Date.now() < issued.ends ? issued : undefined;
+    } catch (e) {
+      if (e.code !== 'ENOENT') fp.log.warn('cannot use the chain that was kept', { file: this.file, error: e.code ?? e.name });
+      return undefined;
+    }
   }
 }
 
@@ -163,8 +213,13 @@ class Key {
   }
 
   watch(changed, signal) {
-    return watch(this.state, changed, signal);
+    return watch(this.state, 'message.pem', changed, signal);
   }
+}
+
+// tokenOf returns the token, which may come from a file that ends in a newline.
+function tokenOf(secrets) {
+  return String(secrets.token ?? '').replace(/\r?\n$/, '');
 }
 
 // validate throws fp.Config if the settings cannot work. It changes nothing and contacts nobody.
@@ -177,6 +232,9 @@ function validate(settings, secrets) {
     throw new fp.Config('url is no https URL', { field: 'url' });
   }
   if (!path.isAbsolute(settings.state)) throw new fp.Config('state is not absolute', { field: 'state' });
+  if (/[^!-~]/.test(tokenOf(secrets))) {
+    throw new fp.Config('token has a space, or a character that is not visible ASCII', { field: 'token' });
+  }
 }
 
 // configure checks the settings and makes the providers. It contacts nobody: that is for the first pull.
@@ -188,7 +246,7 @@ function configure(settings, secrets) {
   } catch (e) {
     throw new fp.Config(`state: ${e.code}`, { field: 'state' });
   }
-  const authority = new Authority(url, sha256, secrets.token ?? '');
+  const authority = new Authority(url, sha256, tokenOf(secrets));
   fp.log.info('configured', { name, url });
   return { trust: new Trust(authority), identity: new Identity(authority, name, state), key: new Key(state) };
 }

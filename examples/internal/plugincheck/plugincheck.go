@@ -96,7 +96,7 @@ func Node(t TB, example string) string {
 		return node
 	}
 	if os.Getenv("FEDERATION_NO_SKIP") == "" {
-		t.Skip("no Node 20 with the packages of package.json; examples/plugin-node/setup installs them")
+		t.Skip("no Node 20.19 or later with the packages of package.json; examples/plugin-node/setup installs them")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func Node(t TB, example string) string {
 		t.Fatalf("setup: %v\n%s", err, text)
 	}
 	if !nodeLoads(node, example) {
-		t.Fatalf("%s is older than Node 20, or setup has not installed what it should", node)
+		t.Fatalf("%s is older than Node 20.19, or setup has not installed what it should", node)
 	}
 	return node
 }
@@ -113,7 +113,9 @@ func Node(t TB, example string) string {
 // nodeLoads reports whether a Node is new enough and finds the packages of the example.
 func nodeLoads(node, example string) bool {
 	cmd := exec.Command(node, "--input-type=module", "-e", `import '@grpc/grpc-js'; import '@grpc/proto-loader';
-import '@noble/curves/nist.js'; process.exit(parseInt(process.versions.node) < 20 ? 1 : 0);`)
+import '@noble/curves/nist.js';
+const [major, minor] = process.versions.node.split('.').map(Number);
+process.exit(major > 20 || major === 20 && minor >= 19 ? 0 : 1);`)
 	cmd.Dir = example
 	return cmd.Run() == nil
 }

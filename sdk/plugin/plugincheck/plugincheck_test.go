@@ -262,7 +262,9 @@ func nodeFor(t *testing.T) (node, packages string) {
 	node, err := exec.LookPath("node")
 	loads := func() bool {
 		cmd := exec.Command(node, "--input-type=module", "-e", `import '@grpc/grpc-js'; import '@grpc/proto-loader';
-import '@noble/curves/nist.js'; process.exit(parseInt(process.versions.node) < 20 ? 1 : 0);`)
+import '@noble/curves/nist.js';
+const [major, minor] = process.versions.node.split('.').map(Number);
+process.exit(major > 20 || major === 20 && minor >= 19 ? 0 : 1);`)
 		cmd.Dir = example
 		return cmd.Run() == nil
 	}
@@ -270,7 +272,7 @@ import '@noble/curves/nist.js'; process.exit(parseInt(process.versions.node) < 2
 		return node, packages
 	}
 	if os.Getenv("FEDERATION_NO_SKIP") == "" {
-		t.Skip("no Node 20 with the packages of package.json; examples/plugin-node/setup installs them")
+		t.Skip("no Node 20.19 or later with the packages of package.json; examples/plugin-node/setup installs them")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -279,7 +281,7 @@ import '@noble/curves/nist.js'; process.exit(parseInt(process.versions.node) < 2
 		t.Fatalf("setup: %v\n%s", err, text)
 	}
 	if !loads() {
-		t.Fatalf("%s is older than Node 20, or setup has not installed what it should", node)
+		t.Fatalf("%s is older than Node 20.19, or setup has not installed what it should", node)
 	}
 	return node, packages
 }
