@@ -14,8 +14,7 @@ import (
 type generation struct {
 	t        *Transport
 	id       uint64
-	identity atomic.Pointer[tls.Certificate] // nil: none; may get another handle of the same key
-	keyGone  atomic.Bool                     // the key has said that it will not sign any more
+	identity atomic.Pointer[tls.Certificate] // nil: none; set by use alone, which may give it another handle of its key
 	server   *tls.Config
 	ctx      context.Context // ends with the generation; dials live in it
 	cancel   context.CancelFunc

@@ -75,12 +75,13 @@ func (t *Transport) apply(read func() Material) (*generation, error) {
 	for _, err := range ignored {
 		t.event(Event{Type: EventCRLIgnored, Err: err})
 	}
-	if same {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// Again, with mu held: a generation that was about to serve may have been given up meanwhile.
+	if target := t.targetLocked(); target != nil && sameIdentity(target.identity.Load(), m.Identity) {
 		target.use(m.Identity)
 		return nil, nil
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.lastID++
 	g := t.newGeneration(t.lastID, m.Identity)
 	if t.next != nil { // overtaken before it served
@@ -110,6 +111,10 @@ func (t *Transport) trust(s, old *snapshot) {
 func (t *Transport) target() *generation {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.targetLocked()
+}
+
+func (t *Transport) targetLocked() *generation {
 	if t.next != nil {
 		return t.next
 	}
