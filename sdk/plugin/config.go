@@ -77,7 +77,7 @@ type Limits struct {
 	// The first process that ends after half a second of service is replaced at once. One that ends sooner, does
 	// not start, or is not the first, is replaced after a wait of random length: up to MinBackoff, then up to
 	// twice as long each time. Where each has served for half a second and answered a call, the wait grows to
-	// four times MinBackoff only. A process that serves for MaxBackoff ends the series, and so does Replace.
+	// twice MinBackoff only. A process that serves for MaxBackoff ends the series, and so does Replace.
 	MinBackoff time.Duration // default 100 ms
 	MaxBackoff time.Duration // before any restart, at most; default 30 s
 

@@ -10,7 +10,7 @@ const (
 	settled = 500 * time.Millisecond
 	// worked bounds the count of crashes in a row for a process that settled and was of use: the next start
 	// waits for up to MinBackoff << (worked-1).
-	worked = 3
+	worked = 2
 )
 
 // supervise starts the plugin again whenever it ends, until Close.
