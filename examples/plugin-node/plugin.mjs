@@ -197,7 +197,9 @@ class Identity {
       const issued = new Issued(blocks.map((pem) => new crypto.X509Certificate(pem)), key);
       return issued.chain[0].checkPrivateKey(key) && Date.now() < issued.ends ? issued : undefined;
     } catch (e) {
-      if (e.code !== 'ENOENT') fp.log.warn('cannot use the chain that was kept', { file: this.file, error: e.code ?? e.name });
+      if (e.code !== 'ENOENT') {
+        fp.log.warn('cannot use the chain that was kept', { file: this.file, error: e.code ?? e.name });
+      }
       return undefined;
     }
   }

@@ -4,9 +4,15 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -116,6 +122,121 @@ func TestAKeyThatIsReplacedIsAnnounced(t *testing.T) {
 	}
 	stop()
 	<-ended
+}
+
+// The chain is kept beside its key: a process that starts while the authority is away serves with it.
+func TestANewProcessServesWithTheChainOfTheOldOne(t *testing.T) {
+	node := plugincheck.Node(t, ".")
+	ca, err := smallca.Start("127.0.0.1:0", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ca.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	start := func(name, state, token string) *plugin.Plugin {
+		p, err := plugin.Open(ctx, plugin.Config{
+			Path: node, Args: []string{absolute(t, "plugin.mjs")}, Unpinned: true,
+			Settings: map[string]string{"url": ca.URL, "root-sha256": ca.SHA256, "name": name, "state": state},
+			Secrets:  map[string]plugin.Secret{"token": plugin.Secret(token)},
+			Limits:   plugin.Limits{Start: time.Minute},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = p.Close() })
+		return p
+	}
+	state := t.TempDir()
+	p := start("a.example", state, ca.Token+"\n") // as a file has it
+	before, err := identityOf(ctx, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = p.Close()
+	_ = ca.Close()
+
+	after, err := identityOf(ctx, start("a.example", state, ca.Token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !after.Certificate.Leaf.Equal(before.Certificate.Leaf) {
+		t.Error("the certificate is another one")
+	}
+	if _, err := identityOf(ctx, start("b.example", state, ca.Token)); !errors.Is(err, sdk.ErrUnavailable) {
+		t.Errorf("for another name: %v, want ErrUnavailable", err)
+	}
+	if err := os.Remove(filepath.Join(state, "tls.pem")); err != nil {
+		t.Fatal(err)
+	}
+	p = start("a.example", state, ca.Token)
+	if _, err := identityOf(ctx, p); !errors.Is(err, sdk.ErrUnavailable) {
+		t.Errorf("with another key: %v, want ErrUnavailable", err)
+	}
+
+	settings := map[string]string{"url": ca.URL, "root-sha256": ca.SHA256, "name": "a.example", "state": state}
+	var field *sdk.ConfigError
+	err = p.Validate(ctx, settings, map[string]plugin.Secret{"token": "two\nlines"})
+	if !errors.As(err, &field) || field.Field != "token" {
+		t.Errorf("Validate: %v, want a ConfigError that names token", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "lines") {
+		t.Error("the token is in the error")
+	}
+}
+
+// TestAFailedRenewalIsNotRepeatedAtOnce is about a certificate in the last third of its life while the authority is away.
+func TestAFailedRenewalIsNotRepeatedAtOnce(t *testing.T) {
+	node := plugincheck.Node(t, ".")
+	state := t.TempDir()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"a.example"},
+		NotBefore: time.Now().Add(-90 * time.Hour), NotAfter: time.Now().Add(10 * time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain := append([]byte("a.example 00\n"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	for name, content := range map[string][]byte{
+		"tls.pem": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), "chain.pem": chain,
+	} {
+		if err := os.WriteFile(filepath.Join(state, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, ctx := open(t, plugin.Config{
+		Path: node, Args: []string{absolute(t, "plugin.mjs")}, Unpinned: true,
+		Settings: map[string]string{"url": "https://127.0.0.1:1", "root-sha256": "00", "name": "a.example", "state": state},
+	})
+	id, err := identityOf(ctx, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(id.Certificate.Leaf.Raw, der) {
+		t.Error("the certificate is another one")
+	}
+	// At random from 30 s to a minute; the plugin counts what has passed since its try.
+	if id.RefreshAfter < 10*time.Second || id.RefreshAfter > time.Minute {
+		t.Errorf("to be renewed in %v, want at most a minute and no haste", id.RefreshAfter)
+	}
+}
+
+func identityOf(ctx context.Context, p *plugin.Plugin) (*sdk.Identity, error) {
+	provider, err := p.Identity()
+	if err != nil {
+		return nil, err
+	}
+	return provider.Identity(ctx)
 }
 
 func TestAConfigurationIsJudgedWithoutBeingUsed(t *testing.T) {
