@@ -33,7 +33,7 @@ type Trust struct {
 	//
 	// Besides, an OCSP response (RFC 6960) that comes with a certificate in the handshake and says revoked
 	// refuses it, and a server's certificate that promises one (RFC 7633) is refused without one that says
-	// good. No OCSP responder is ever asked.
+	// good. One that names no next update says good for 7 days. No OCSP responder is ever asked.
 	CRLs []*x509.RevocationList
 }
 

@@ -2,7 +2,7 @@ package transport
 
 import (
 	"crypto/x509"
-	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,11 +14,13 @@ import (
 // ocspSkew is how far in the future a response may begin, for clocks that differ.
 const ocspSkew = 5 * time.Minute
 
-var (
-	oidTLSFeature = []int{1, 3, 6, 1, 5, 5, 7, 1, 24} // RFC 7633 section 6
-	// mustStaple is a sequence of one feature, status_request, as every CA writes it.
-	mustStaple = []byte{0x30, 0x03, 0x02, 0x01, 0x05}
-)
+// ocspMaxAge is how long a response that says good counts if it does not say when the next one comes.
+const ocspMaxAge = 7 * 24 * time.Hour
+
+var oidTLSFeature = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 1, 24} // RFC 7633 section 6
+
+// statusRequest is the feature of a server that sends a response (RFC 6066 section 8).
+const statusRequest = 5
 
 // stapled judges the OCSP response that the leaf of chain came with in a handshake (RFC 6960; RFC 8446 section
 // 4.4.2.1). One that says nothing that can be relied on counts as none: refused is who is revoked, and a server
@@ -60,11 +62,23 @@ func ocspStatus(response []byte, leaf, issuer *x509.Certificate, now time.Time) 
 	if r.ThisUpdate.After(now.Add(ocspSkew)) || (!r.NextUpdate.IsZero() && now.After(r.NextUpdate)) {
 		return 0, fmt.Errorf("it holds from %s to %s", r.ThisUpdate.UTC().Format(time.RFC3339), r.NextUpdate.UTC().Format(time.RFC3339))
 	}
+	if r.Status == ocsp.Good && r.NextUpdate.IsZero() && now.After(r.ThisUpdate.Add(ocspMaxAge)) {
+		return 0, fmt.Errorf("it is of %s and names no end: it counts for %v", r.ThisUpdate.UTC().Format(time.RFC3339), ocspMaxAge)
+	}
 	return r.Status, nil
 }
 
+// promisesStaple reports whether leaf names the feature status_request (RFC 7633 section 4.1). A list of features
+// that cannot be read may name it.
 func promisesStaple(leaf *x509.Certificate) bool {
-	return slices.ContainsFunc(leaf.Extensions, func(x pkix.Extension) bool {
-		return x.Id.Equal(oidTLSFeature) && string(x.Value) == string(mustStaple)
-	})
+	for _, x := range leaf.Extensions {
+		if !x.Id.Equal(oidTLSFeature) {
+			continue
+		}
+		var features []int
+		if rest, err := asn1.Unmarshal(x.Value, &features); err != nil || len(rest) > 0 || slices.Contains(features, statusRequest) {
+			return true
+		}
+	}
+	return false
 }

@@ -19,9 +19,9 @@ func staple(t *testing.T, issuer, by *x509.Certificate, key crypto.Signer, r ocs
 	t.Helper()
 	if r.ThisUpdate.IsZero() {
 		r.ThisUpdate = time.Now().Add(-time.Hour)
-	}
-	if r.NextUpdate.IsZero() {
-		r.NextUpdate = time.Now().Add(time.Hour)
+		if r.NextUpdate.IsZero() {
+			r.NextUpdate = time.Now().Add(time.Hour)
+		}
 	}
 	der, err := ocsp.CreateResponse(issuer, by, r, key)
 	if err != nil {
@@ -47,6 +47,12 @@ func sign(t *testing.T, ca *sdktest.CA, template *x509.Certificate) (*x509.Certi
 	return c, key
 }
 
+var mustStaple = []byte{0x30, 3, 2, 1, 5}
+
+func features(der []byte) []pkix.Extension {
+	return []pkix.Extension{{Id: []int{1, 3, 6, 1, 5, 5, 7, 1, 24}, Value: der}}
+}
+
 func TestStapledOCSPResponses(t *testing.T) {
 	ca, stranger := sdktest.NewCA(t), sdktest.NewCA(t)
 	delegate, delegateKey := sign(t, ca, &x509.Certificate{
@@ -55,12 +61,11 @@ func TestStapledOCSPResponses(t *testing.T) {
 	leafAsDelegate, leafKey := sign(t, ca, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "no responder"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
-	must := []pkix.Extension{{Id: []int{1, 3, 6, 1, 5, 5, 7, 1, 24}, Value: []byte{0x30, 3, 2, 1, 5}}}
 	root := func(t *testing.T, r ocsp.Response) []byte {
 		return staple(t, ca.Certificate, ca.Certificate, ca.Key, r)
 	}
 	for name, c := range map[string]struct {
-		must    bool
+		must    []byte                                     // the TLS features
 		respond func(t *testing.T, serial *big.Int) []byte // nil: none
 		passes  bool
 		inbound bool // whether it passes as a client's
@@ -93,17 +98,32 @@ func TestStapledOCSPResponses(t *testing.T) {
 			return root(t, ocsp.Response{Status: ocsp.Revoked, SerialNumber: new(big.Int).Add(n, big.NewInt(1)), RevokedAt: time.Now()})
 		}, passes: true, inbound: true},
 		"garbage":       {respond: func(*testing.T, *big.Int) []byte { return []byte("garbage") }, passes: true, inbound: true},
-		"promised":      {must: true, inbound: true},
-		"promised, bad": {must: true, respond: func(*testing.T, *big.Int) []byte { return []byte("garbage") }, inbound: true},
-		"promised, good": {must: true, respond: func(t *testing.T, n *big.Int) []byte {
+		"promised":      {must: mustStaple, inbound: true},
+		"promised, bad": {must: mustStaple, respond: func(*testing.T, *big.Int) []byte { return []byte("garbage") }, inbound: true},
+		"promised, good": {must: mustStaple, respond: func(t *testing.T, n *big.Int) []byte {
 			return root(t, ocsp.Response{Status: ocsp.Good, SerialNumber: n})
 		}, passes: true, inbound: true},
-		"promised, unknown": {must: true, respond: func(t *testing.T, n *big.Int) []byte {
+		"promised, unknown": {must: mustStaple, respond: func(t *testing.T, n *big.Int) []byte {
 			return root(t, ocsp.Response{Status: ocsp.Unknown, SerialNumber: n})
 		}, inbound: true},
-		"promised, out of date": {must: true, respond: func(t *testing.T, n *big.Int) []byte {
+		"promised, out of date": {must: mustStaple, respond: func(t *testing.T, n *big.Int) []byte {
 			return root(t, ocsp.Response{Status: ocsp.Good, SerialNumber: n, NextUpdate: time.Now().Add(-time.Minute)})
 		}, inbound: true},
+		"promised, good and recent without an end": {must: mustStaple, respond: func(t *testing.T, n *big.Int) []byte {
+			return root(t, ocsp.Response{Status: ocsp.Good, SerialNumber: n, ThisUpdate: time.Now().Add(-6 * 24 * time.Hour)})
+		}, passes: true, inbound: true},
+		"promised, good long ago without an end": {must: mustStaple, respond: func(t *testing.T, n *big.Int) []byte {
+			return root(t, ocsp.Response{Status: ocsp.Good, SerialNumber: n, ThisUpdate: time.Now().Add(-8 * 24 * time.Hour)})
+		}, inbound: true},
+		"revoked long ago without an end": {respond: func(t *testing.T, n *big.Int) []byte {
+			long := time.Now().Add(-8 * 24 * time.Hour)
+			return root(t, ocsp.Response{Status: ocsp.Revoked, SerialNumber: n, ThisUpdate: long, RevokedAt: long})
+		}},
+		"promised among others":             {must: []byte{0x30, 6, 2, 1, 17, 2, 1, 5}, inbound: true},
+		"promised, as far as can be told":   {must: []byte{0x30, 3, 2, 1}, inbound: true},
+		"promised, and more follows":        {must: []byte{0x30, 3, 2, 1, 17, 0}, inbound: true},
+		"another feature promised":          {must: []byte{0x30, 3, 2, 1, 17}, passes: true, inbound: true},
+		"promised, in a list within a list": {must: []byte{0x30, 5, 0x30, 3, 2, 1, 5}, inbound: true},
 	} {
 		for _, inbound := range []bool{false, true} {
 			t.Run(name+map[bool]string{false: "/of a server", true: "/of a client"}[inbound], func(t *testing.T) {
@@ -117,8 +137,8 @@ func TestStapledOCSPResponses(t *testing.T) {
 					DNSNames:    []string{n.host()},
 					ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 				}
-				if c.must {
-					template.ExtraExtensions = must
+				if c.must != nil {
+					template.ExtraExtensions = features(c.must)
 				}
 				leaf, key := sign(t, ca, template)
 				id := &tls.Certificate{Certificate: [][]byte{leaf.Raw}, Leaf: leaf, PrivateKey: key}
