@@ -1,11 +1,13 @@
 package transport
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ocsp"
@@ -81,4 +83,18 @@ func promisesStaple(leaf *x509.Certificate) bool {
 		}
 	}
 	return false
+}
+
+// An unstapledSessions is the session cache of one connection. It keeps no session with a server that sends OCSP
+// responses or promises to: a resumed handshake brings none, and repeats that of the first, however old.
+type unstapledSessions struct {
+	tls.ClientSessionCache
+	stapled atomic.Bool
+}
+
+func (s *unstapledSessions) Put(key string, cs *tls.ClientSessionState) {
+	if s.stapled.Load() {
+		cs = nil
+	}
+	s.ClientSessionCache.Put(key, cs)
 }

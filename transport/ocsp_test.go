@@ -155,3 +155,40 @@ func TestStapledOCSPResponses(t *testing.T) {
 		}
 	}
 }
+
+// A session that is resumed repeats the response of its first handshake, which ends.
+func TestNoSessionIsResumedWithAServerThatStaples(t *testing.T) {
+	for name, ext := range map[string][]pkix.Extension{"promised": features(mustStaple), "unasked": nil} {
+		t.Run(name, func(t *testing.T) {
+			ca := sdktest.NewCA(t)
+			a := newNode(t, "a", transport.Options{Resumption: true, IdleTimeout: 40 * time.Millisecond}, nil)
+			b := newNode(t, "b", transport.Options{Resumption: true}, nil)
+			join(t, ca, a, b)
+			closed := func() bool { return peerStats(t, a.tr, "b").Open[transport.Quorum] == 0 }
+			for range 2 {
+				mustSend(t, a, b, "x")
+				eventually(t, "idle connections closed", closed)
+			}
+			if st := peerStats(t, a.tr, "b"); st.Resumed != 1 {
+				t.Fatalf("%d sessions resumed without a response, want 1: the test would prove nothing", st.Resumed)
+			}
+			leaf, key := sign(t, ca, &x509.Certificate{
+				DNSNames:        []string{b.host()},
+				ExtKeyUsage:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+				ExtraExtensions: ext,
+			})
+			id := &tls.Certificate{
+				Certificate: [][]byte{leaf.Raw}, Leaf: leaf, PrivateKey: key,
+				OCSPStaple: staple(t, ca.Certificate, ca.Certificate, ca.Key, ocsp.Response{Status: ocsp.Good, SerialNumber: leaf.SerialNumber}),
+			}
+			update(t, b.tr, transport.Material{Identity: id, Trust: trust(ca), Peers: []transport.Peer{a.peer()}})
+			for range 3 {
+				mustSend(t, a, b, "x")
+				eventually(t, "idle connections closed", closed)
+			}
+			if st := peerStats(t, a.tr, "b"); st.Resumed != 1 || st.Handshakes < 5 {
+				t.Errorf("%d of %d handshakes resumed a session with a server that staples", st.Resumed-1, st.Handshakes)
+			}
+		})
+	}
+}

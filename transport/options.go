@@ -57,8 +57,9 @@ type Options struct {
 	AllowPlaintext bool
 	// TLS12 admits TLS 1.2, which costs a cold request one round trip more. Default: TLS 1.3 alone.
 	TLS12 bool
-	// Resumption lets TLS sessions be resumed, never across a change of identity. Over TCP it saves CPU and
-	// no round trip, so it is off by default.
+	// Resumption lets TLS sessions be resumed, never across a change of identity, and never with a server that
+	// sends OCSP responses, of which a resumed session brings no new one. Over TCP it saves CPU and no round
+	// trip, so it is off by default.
 	Resumption bool
 	// StrictCRL refuses certificates whose issuer's CRLs are all past their next update by more than
 	// CRLGrace. Default: they stay in force, with an event.

@@ -38,14 +38,22 @@ func (t *Transport) clientConfig(g *generation, e *entry, raw *rawConn, protos [
 	c.NextProtos = protos
 	c.InsecureSkipVerify = true // VerifyConnection does it, on resumption too
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return g.certificate(), nil }
-	c.ClientSessionCache = g.sessions(e.member)
+	var sessions *unstapledSessions
+	if cache := g.sessions(e.member); cache != nil {
+		sessions = &unstapledSessions{ClientSessionCache: cache}
+		c.ClientSessionCache = sessions
+	}
 	c.VerifyConnection = func(cs tls.ConnectionState) error {
 		err := t.admitOutbound(raw, e.member, &cs)
 		if err != nil {
 			raw.cut.CompareAndSwap(nil, &Error{Peer: e.peer.Name, Op: "dial", Kind: KindRefused, Err: err})
 			t.event(Event{Type: EventRefused, Peer: e.peer.Name, Generation: g.id, Err: err})
+			return err
 		}
-		return err
+		if sessions != nil && (len(cs.OCSPResponse) > 0 || promisesStaple(cs.PeerCertificates[0])) {
+			sessions.stapled.Store(true)
+		}
+		return nil
 	}
 	return c
 }
