@@ -1,7 +1,12 @@
 package sdk_test
 
 import (
+	"bytes"
+	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +32,9 @@ func TestARevocationListThatGoesBackIsKeptOut(t *testing.T) {
 		}, false, true},
 		{"a list of another CA alone", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
 			return certs(m.ca.Certificate, second.Certificate), lists(second.CRL(t, sdktest.CRLOptions{Number: 9}))
+		}, false, true},
+		{"a newer list of changes alone", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate, second.Certificate), lists(delta(t, m.ca, 9))
 		}, false, true},
 		{"an older list, and a root less", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
 			return certs(m.ca.Certificate), lists(m.ca.CRL(t, sdktest.CRLOptions{Number: 4}))
@@ -109,7 +117,7 @@ func TestARevocationListThatGoesBackIsKeptOut(t *testing.T) {
 	}
 }
 
-// The list of an intermediate, which is no root, is kept until it runs out.
+// The list of an intermediate, which is no root, is kept until it runs out; for ever if it does not say when.
 func TestAnIntermediatesListIsKeptUntilItRunsOut(t *testing.T) {
 	m := newMesh(t, 2, echo, func(_ *node, b *sdk.Builder) { b.Quorum.Writes = 1 })
 	a := m.nodes[0]
@@ -117,8 +125,11 @@ func TestAnIntermediatesListIsKeptUntilItRunsOut(t *testing.T) {
 	for _, tt := range []struct {
 		next time.Time
 		held int
-	}{{time.Now().Add(time.Hour), 1}, {time.Now().Add(-time.Second), 0}} {
+	}{{time.Now().Add(time.Hour), 1}, {time.Now().Add(-time.Second), 0}, {time.Time{}, 1}} {
 		crl := issuer.CRL(t, sdktest.CRLOptions{NextUpdate: tt.next})
+		if tt.next.IsZero() {
+			crl.NextUpdate = tt.next // as one is parsed that has none
+		}
 		for _, l := range [][]*x509.RevocationList{lists(crl), nil} {
 			a.trust.set(func(s *source) { s.crls = l })
 			if err := a.fed.Refresh(t.Context()); err != nil {
@@ -131,4 +142,96 @@ func TestAnIntermediatesListIsKeptUntilItRunsOut(t *testing.T) {
 	}
 }
 
+// delta makes a list of what has changed since list 5: nothing.
+func delta(t *testing.T, ca *sdktest.CA, number int64) *x509.RevocationList {
+	t.Helper()
+	base, err := asn1.Marshal(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number:          big.NewInt(number),
+		ThisUpdate:      time.Now().Add(-time.Minute),
+		NextUpdate:      time.Now().Add(time.Hour),
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: base}},
+	}, ca.Certificate, ca.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
 func lists(l ...*x509.RevocationList) []*x509.RevocationList { return l }
+
+// Only a list that the same CA signed takes the place of another: one that is forged lifts no revocation, and does not
+// shut out the genuine list after it.
+func TestAForgedRevocationListReplacesNone(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		issuer func(m *mesh) *sdktest.CA // of b's certificate
+		forger func(*sdktest.CA) *sdktest.CA
+		hidden bool // a has no certificate by which to check the list
+		held   int
+	}{
+		{"a root's", func(m *mesh) *sdktest.CA { return m.ca }, func(*sdktest.CA) *sdktest.CA { return sdktest.NewCA(t) }, false, 1},
+		{
+			"an intermediate's that a peer showed",
+			func(m *mesh) *sdktest.CA { return m.ca.Intermediate(t, sdktest.CAOptions{Name: "issuer"}) },
+			func(*sdktest.CA) *sdktest.CA { return sdktest.NewCA(t, sdktest.CAOptions{Name: "issuer"}) }, false, 1,
+		},
+		{
+			"an intermediate's that nobody showed",
+			func(m *mesh) *sdktest.CA { return m.ca.Intermediate(t, sdktest.CAOptions{Name: "issuer"}) },
+			func(*sdktest.CA) *sdktest.CA { return sdktest.NewCA(t, sdktest.CAOptions{Name: "issuer"}) }, true, 0,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMesh(t, 2, echo, func(_ *node, b *sdk.Builder) { b.Quorum.Writes = 1 })
+			a, b := m.nodes[0], m.nodes[1]
+			ca := tt.issuer(m)
+			leaf := ca.Issue(t, sdktest.Leaf{DNS: []string{"b.example"}})
+			b.identity.set(func(s *source) { s.cert = leaf.TLS })
+			b.waitChange(t, sdk.RoleIdentity, 2)
+			if !tt.hidden {
+				if _, err := post(t, a, b, "x"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			forger := tt.forger(ca)
+			forger.Certificate.SubjectKeyId = ca.Certificate.SubjectKeyId
+			genuine := ca.CRL(t, sdktest.CRLOptions{Number: 5, Revoked: certs(leaf.Leaf)})
+			forged := forger.CRL(t, sdktest.CRLOptions{Number: 999})
+			if !bytes.Equal(genuine.RawIssuer, forged.RawIssuer) || !bytes.Equal(genuine.AuthorityKeyId, forged.AuthorityKeyId) {
+				t.Fatal("the forged list does not look like the genuine one")
+			}
+			for _, step := range []struct {
+				name    string
+				crl     *x509.RevocationList
+				held    int
+				revoked bool
+			}{
+				{"genuine", genuine, 0, true},
+				{"forged", forged, tt.held, true},
+				{"newer", ca.CRL(t, sdktest.CRLOptions{Number: 6, Revoked: certs(leaf.Leaf)}), -1, true},
+				{"forged again", forged, -1, true},
+				{"without the entry", ca.CRL(t, sdktest.CRLOptions{Number: 7}), 0, false},
+			} {
+				if tt.hidden && !step.revoked {
+					continue // it waits until the old one has run out
+				}
+				a.trust.set(func(s *source) { s.crls = lists(step.crl) })
+				a.pull(t)
+				if held := a.fed.Status().Held; step.held >= 0 && len(held) != step.held {
+					t.Errorf("%s: held %+v, want %d", step.name, held, step.held)
+				}
+				if _, err := post(t, a, b, "x"); (err != nil) != step.revoked {
+					t.Errorf("%s: reaching the peer: %v, want it revoked: %v", step.name, err, step.revoked)
+				}
+			}
+		})
+	}
+}

@@ -117,6 +117,16 @@ func (n *node) waitEvent(t *testing.T, what string, match func(sdk.Event) bool) 
 	}
 }
 
+// pull makes the node ask its providers now. Twice, since the first may join a pull that began earlier.
+func (n *node) pull(t *testing.T) {
+	t.Helper()
+	for range 2 {
+		if err := n.fed.Refresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // waitChange waits until a generation of a role's material is in service.
 func (n *node) waitChange(t *testing.T, role sdk.Role, generation uint64) {
 	t.Helper()

@@ -60,7 +60,11 @@ func (h *holds) admit(ctx context.Context, s *scope, b *bundle) *bundle {
 	if serving == nil {
 		return b
 	}
-	back := forgotten(serving, b, b.roots)
+	var issuers []*x509.Certificate
+	if len(serving.crls) > 0 {
+		issuers = h.f.issuers(serving, b)
+	}
+	back, beside := forgotten(serving, b, b.roots, issuers)
 	h.mu.Lock()
 	approved, ok := h.approved[s]
 	ok = ok && approved.digest == b.digest
@@ -71,8 +75,15 @@ func (h *holds) admit(ctx context.Context, s *scope, b *bundle) *bundle {
 		delete(h.approved, s)
 	}
 	h.mu.Unlock()
-	if ok || len(back) == 0 && !b.removes(serving) {
+	if ok {
 		h.drop(s)
+		return b
+	}
+	if len(back) == 0 && !b.removes(serving) {
+		h.drop(s)
+		if len(beside) > 0 {
+			return merge(serving, b, b.roots, issuers)
+		}
 		return b
 	}
 	roots, kind, held, reasons := b.roots, EventKind(""), Held{}, []string(nil)
@@ -88,23 +99,29 @@ func (h *holds) admit(ctx context.Context, s *scope, b *bundle) *bundle {
 	}
 	for _, l := range back {
 		kind, held.Deadline = EventRefused, time.Time{}
-		reasons = append(reasons, fmt.Sprintf("the new bundle has no revocation list of %q as new as the one in service%s, and would trust again what that revokes", l.Issuer.String(), crlNumber(l)))
+		reasons = append(reasons, fmt.Sprintf("the new bundle has no revocation list of %q, signed by it, as new as the one in service%s, and would trust again what that revokes", l.Issuer.String(), crlNumber(l)))
 	}
 	if kind == "" {
 		h.drop(s)
+		if len(beside) > 0 {
+			return merge(serving, b, b.roots, issuers)
+		}
 		return b
 	}
 	held.Reason = strings.Join(reasons, "; ")
 	h.hold(s, b, held, kind)
-	return merge(serving, b, roots)
+	return merge(serving, b, roots, issuers)
 }
 
-// merge returns a bundle of the given roots, the revocation lists of b, and those of serving that b has forgotten in
-// the place of their older issues.
-func merge(serving, b *bundle, roots []*x509.Certificate) *bundle {
-	crls := forgotten(serving, b, roots)
+// merge returns a bundle of the given roots, the revocation lists of b, and those of serving that b has forgotten. Of two
+// issues it leaves out the older only if one of issuers signed both: what revokes too much does less harm than what
+// revokes too little.
+func merge(serving, b *bundle, roots, issuers []*x509.Certificate) *bundle {
+	back, beside := forgotten(serving, b, roots, issuers)
+	crls := slices.Concat(back, beside)
 	for _, l := range b.crls {
-		if !slices.ContainsFunc(crls, func(kept *x509.RevocationList) bool { return sameSeries(l, kept) }) {
+		signers := signersOf(l, issuers)
+		if !slices.ContainsFunc(back, func(kept *x509.RevocationList) bool { return replaces(kept, l, signers) }) {
 			crls = append(crls, l)
 		}
 	}
