@@ -210,7 +210,7 @@ func TestReplayCacheStaysWithinItsBytes(t *testing.T) {
 
 func TestForgedMessagesSpendNoNonce(t *testing.T) {
 	n := newNode(t, func(_ *signer.Config, vc *signer.VerifierConfig) {
-		vc.Replay = newCache(t, signer.ReplayCacheConfig{Capacity: 64, Quota: 64})
+		vc.Replay = newCache(t, signer.ReplayCacheConfig{Capacity: 64, Quota: 64, Clock: vc.Clock})
 	})
 	good := n.signed(t, "real")
 	for i := range 1000 {
