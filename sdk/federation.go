@@ -242,7 +242,7 @@ func (f *Federation) SetPeers(ctx context.Context, peers []Peer) error {
 	after := newRoster(checked, scopes, resolved, before)
 	undo := func() {
 		for _, s := range started {
-			s.source.Close()
+			f.closeScope(s)
 		}
 	}
 	if err := f.directory.SetPeers(after.directoryPeers()); err != nil {

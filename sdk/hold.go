@@ -32,14 +32,8 @@ type holds struct {
 
 	mu       sync.Mutex
 	held     map[*scope]*hold
-	approved map[*scope]approval
+	approved map[*scope][sha256.Size]byte // the bundle that was confirmed, or whose deadline came, until another is pulled
 	closed   bool
-}
-
-// An approval is a bundle that was confirmed, or whose deadline came.
-type approval struct {
-	digest [sha256.Size]byte
-	used   bool
 }
 
 type hold struct {
@@ -50,7 +44,7 @@ type hold struct {
 }
 
 func newHolds(f *Federation) *holds {
-	return &holds{f: f, held: make(map[*scope]*hold), approved: make(map[*scope]approval)}
+	return &holds{f: f, held: make(map[*scope]*hold), approved: make(map[*scope][sha256.Size]byte)}
 }
 
 // admit returns what may go into service of a bundle that a provider has returned: all of it, or the part that
@@ -67,11 +61,7 @@ func (h *holds) admit(ctx context.Context, s *scope, b *bundle) *bundle {
 	back, beside := forgotten(serving, b, b.roots, issuers)
 	h.mu.Lock()
 	approved, ok := h.approved[s]
-	ok = ok && approved.digest == b.digest
-	switch {
-	case ok:
-		h.approved[s] = approval{b.digest, true}
-	case approved.used: // the provider has gone on: what was confirmed is not confirmed for ever
+	if ok = ok && approved == b.digest; !ok { // the provider has gone on: what was confirmed is not confirmed for ever
 		delete(h.approved, s)
 	}
 	h.mu.Unlock()
@@ -135,13 +125,14 @@ func merge(serving, b *bundle, roots, issuers []*x509.Certificate) *bundle {
 
 func (h *holds) hold(s *scope, b *bundle, held Held, kind EventKind) {
 	h.mu.Lock()
-	if h.closed {
+	if h.closed || s.closed {
 		h.mu.Unlock()
 		return
 	}
-	if old := h.held[s]; old != nil && old.digest == b.digest {
+	if old := h.held[s]; old != nil && old.digest == b.digest { // known, and its deadline stands
+		old.Reason, old.Lost = held.Reason, held.Lost
 		h.mu.Unlock()
-		return // known, and its deadline stands
+		return
 	}
 	h.remove(s)
 	held.ID, held.Peer, held.Since = hex.EncodeToString(b.digest[:8]), s.name, time.Now()
@@ -169,6 +160,15 @@ func (h *holds) drop(s *scope) {
 	h.remove(s)
 }
 
+// forget ends all that concerns a scope that is closed.
+func (h *holds) forget(s *scope) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.closed = true
+	h.remove(s)
+	delete(h.approved, s)
+}
+
 func (h *holds) remove(s *scope) {
 	if old := h.held[s]; old != nil {
 		if old.timer != nil {
@@ -185,19 +185,33 @@ func (h *holds) expire(entry *hold) {
 		h.mu.Unlock()
 		return
 	}
-	h.approved[entry.scope] = approval{digest: entry.digest}
+	h.approved[entry.scope] = entry.digest
 	h.f.background.Add(1)
 	h.mu.Unlock()
 	defer h.f.background.Done()
 	h.f.events.emit(Event{Kind: EventConfirmed, Role: RoleTrust, Peer: entry.Peer, Detail: "change of trust " + entry.ID + " was held until its deadline and goes into service"})
 	ctx, cancel := context.WithTimeout(h.f.ctx, refreshTimeout)
 	defer cancel()
-	entry.scope.source.Refresh(ctx) // a failure is an event, and the source tries again
+	_ = h.apply(ctx, entry) // a failure is an event, and the source tries again
+}
+
+// apply pulls the bundle that was approved. Refresh may join a pull that looked for the approval before it was there,
+// and holds the bundle once more; the one after it sees the approval.
+func (h *holds) apply(ctx context.Context, entry *hold) error {
+	err := entry.scope.source.Refresh(ctx)
+	h.mu.Lock()
+	again := err == nil && h.held[entry.scope] == entry
+	h.mu.Unlock()
+	if again {
+		err = entry.scope.source.Refresh(ctx)
+	}
+	return err
 }
 
 // Confirm puts a held change of trust into service now. id is that of the Held in Status; "" means all that
 // are held. It fails with ErrNotFound if nothing such is held, and with the provider's error if the bundle
-// cannot be had again; the confirmation then holds for the next time it can.
+// cannot be had again; the confirmation then holds for the next time it can, unless the provider answers with another
+// bundle first.
 func (f *Federation) Confirm(ctx context.Context, id string) error {
 	if f.isClosed() {
 		return closedError("confirm")
@@ -207,7 +221,7 @@ func (f *Federation) Confirm(ctx context.Context, id string) error {
 	h.mu.Lock()
 	for _, entry := range h.held {
 		if id == "" || entry.ID == id {
-			h.approved[entry.scope] = approval{digest: entry.digest}
+			h.approved[entry.scope] = entry.digest
 			confirmed = append(confirmed, entry)
 		}
 	}
@@ -218,7 +232,7 @@ func (f *Federation) Confirm(ctx context.Context, id string) error {
 	var problems []error
 	for _, entry := range confirmed {
 		f.events.emit(Event{Kind: EventConfirmed, Role: RoleTrust, Peer: entry.Peer, Detail: "change of trust " + entry.ID + " was confirmed"})
-		if err := entry.scope.source.Refresh(ctx); err != nil {
+		if err := h.apply(ctx, entry); err != nil {
 			problems = append(problems, err)
 		}
 	}

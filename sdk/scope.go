@@ -21,6 +21,7 @@ type scope struct {
 	source   *rotate.Source[*bundle]
 
 	serving atomic.Pointer[bundle]
+	closed  bool // guarded by holds.mu
 }
 
 // startScope asks the provider until it has answered once.
@@ -120,7 +121,7 @@ func (f *Federation) scopesFor(ctx context.Context, peers []Peer, existing []*me
 	}
 	if len(problems) > 0 {
 		for _, s := range started {
-			s.source.Close()
+			f.closeScope(s)
 		}
 		return nil, nil, errors.Join(problems...)
 	}
@@ -139,9 +140,15 @@ func (f *Federation) closeUnused(before, after []*member) {
 		}
 		if !slices.ContainsFunc(after, func(n *member) bool { return n.scope == m.scope }) {
 			closed = append(closed, m.scope)
-			m.scope.source.Close()
+			f.closeScope(m.scope)
 		}
 	}
+}
+
+// closeScope ends a scope, and what is held or was confirmed for it.
+func (f *Federation) closeScope(s *scope) {
+	s.source.Close()
+	f.holds.forget(s)
 }
 
 // vouches reports whether the bundle, ignoring its revocations, vouches for a chain.
