@@ -194,27 +194,39 @@ func (f *Federation) prepare(req *http.Request, p transport.Peer, _ int) error {
 }
 
 // signAnew makes a signature that failed with err, as s may no longer sign: its source has retired it before the
-// next pull was due. It asks the provider for what takes its place, unless that was in vain a moment ago.
+// next pull was due. It asks the provider for what takes its place, unless that was in vain a moment ago, and again
+// as long as that is retired in turn.
 func (f *Federation) signAnew(ctx context.Context, s *signing, err error, sign func(*signing) error) error {
-	now := f.signing.Load()
-	if now == s {
-		if !f.barren.mayAsk(s.ring.public, time.Now()) {
+	for range maxSuccessions {
+		now := f.signing.Load()
+		ask := now == s
+		if ask {
+			if !f.barren.mayAsk(s.ring.public, time.Now()) {
+				return err
+			}
+			_ = f.keys.Refresh(ctx) // its failure shows in Status
+			now = f.signing.Load()
+		}
+		if now != s { // maybe the same key, in another session
+			err = sign(now)
+		}
+		switch {
+		case err == nil:
+			f.barren.clear()
+			return nil
+		case !errors.Is(err, ErrExpired) || ctx.Err() != nil: // the pull may not have ended
+			return err
+		case ask && now.ring.public.Equal(s.ring.public):
+			f.barren.add(s.ring.public, time.Now())
 			return err
 		}
-		_ = f.keys.Refresh(ctx) // its failure shows in Status
-		now = f.signing.Load()
-	}
-	if now != s { // maybe the same key, in another session
-		err = sign(now)
-	}
-	switch {
-	case err == nil:
-		f.barren.clear()
-	case errors.Is(err, ErrExpired) && ctx.Err() == nil: // the pull has ended
-		f.barren.add(now.ring.public, time.Now())
+		s = now
 	}
 	return err
 }
+
+// maxSuccessions is how many keys that are retired one after the other are followed for one signature.
+const maxSuccessions = 3
 
 // barrenPulls remembers the pulls that brought nothing that signs in place of a retired key, so that a provider is
 // not pulled for every message. The zero value remembers none.

@@ -248,10 +248,15 @@ func (v *vault) SigningKeys(context.Context) (*sdk.KeySet, error) {
 type retirable struct {
 	signer.Key
 	retired atomic.Bool
+	refused chan struct{} // nil, or told of the first signature that is refused
 }
 
 func (r *retirable) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	if r.retired.Load() {
+		select {
+		case r.refused <- struct{}{}:
+		default:
+		}
 		return nil, sdk.ErrExpired
 	}
 	return r.Key.Sign(ctx, message)
@@ -281,5 +286,105 @@ func TestAKeyThatStaysRetiredIsNotPulledForEveryRequest(t *testing.T) {
 	}
 	if n := v.pulls.Load() - before; n == 0 || n > 10 {
 		t.Errorf("%d pulls for 50 requests, want one and a few at most", n)
+	}
+}
+
+// A slowVault answers a pull with the key of the moment when it was asked, once the test lets it.
+type slowVault struct {
+	key   atomic.Pointer[signer.Key]
+	asked chan chan struct{} // nil: it answers at once
+}
+
+func (v *slowVault) use(k signer.Key) { v.key.Store(&k) }
+
+func (v *slowVault) SigningKeys(ctx context.Context) (*sdk.KeySet, error) {
+	set := &sdk.KeySet{Active: *v.key.Load()}
+	if v.asked == nil {
+		return set, nil
+	}
+	answer := make(chan struct{})
+	v.asked <- answer
+	select {
+	case <-answer:
+		return set, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func tryGet(t *testing.T, fed *sdk.Federation, url string) error {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := fed.Client().Do(req)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// The pull that was under way when the key was retired knows nothing of it: no request fails because of that.
+func TestARequestWhoseKeyWasRetiredDuringAPullIsSignedWithTheNext(t *testing.T) {
+	m := newMesh(t, 2, echo, nil)
+	a, b := m.nodes[0], m.nodes[1]
+	v := &slowVault{}
+	first := &retirable{Key: a.key.key, refused: make(chan struct{}, 1)}
+	v.use(first)
+	fed := a.build(t, func(builder *sdk.Builder) { builder.Key = v }, sdk.Peer{Name: "b", URL: b.url(), ServerName: "b.example"})
+	v.asked = make(chan chan struct{})
+	refreshed := make(chan error, 1)
+	go func() { refreshed <- fed.Refresh(t.Context()) }()
+	early := <-v.asked
+	first.retired.Store(true)
+	v.use(a.key.key) // the same key, in another session: b knows it
+	requested := make(chan error, 1)
+	go func() { requested <- tryGet(t, fed, b.url()) }()
+	<-first.refused
+	close(early)
+	select {
+	case answer := <-v.asked:
+		close(answer)
+	case err := <-requested:
+		t.Fatalf("the request ended with what was known before: %v", err)
+	}
+	if err := <-requested; err != nil {
+		t.Errorf("the request: %v", err)
+	}
+	if err := <-refreshed; err != nil {
+		t.Errorf("the refresh: %v", err)
+	}
+}
+
+// A fleeting key is retired after its first signature, which is the one that it proves itself with.
+type fleeting struct {
+	retirable
+	then func()
+}
+
+func (k *fleeting) Sign(ctx context.Context, message []byte) ([]byte, error) {
+	sig, err := k.retirable.Sign(ctx, message)
+	if !k.retired.Swap(true) {
+		k.then()
+	}
+	return sig, err
+}
+
+func TestARequestOutlivesKeysThatAreRetiredInTurn(t *testing.T) {
+	m := newMesh(t, 2, echo, nil)
+	a, b := m.nodes[0], m.nodes[1]
+	v := &slowVault{}
+	first := &retirable{Key: a.key.key}
+	v.use(first)
+	fed := a.build(t, func(builder *sdk.Builder) { builder.Key = v }, sdk.Peer{Name: "b", URL: b.url(), ServerName: "b.example"})
+	other, err := signer.KeyOf(sdktest.Ed25519(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.use(&fleeting{retirable: retirable{Key: other}, then: func() { v.use(a.key.key) }})
+	first.retired.Store(true)
+	if err := tryGet(t, fed, b.url()); err != nil {
+		t.Error(err)
 	}
 }

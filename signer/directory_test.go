@@ -473,6 +473,32 @@ func TestStalledPeerIsGivenUpAndClosingEndsIt(t *testing.T) {
 	})
 }
 
+func TestRefreshOfADirectoryIsNotContentWithAnEarlierFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, signer.DirectoryConfig{})
+		w.change(func() { w.delay = time.Second })
+		w.publish("a", 1)
+		done := make(chan error)
+		go func() { done <- w.Refresh(t.Context(), "a") }()
+		synctest.Wait()
+		w.publish("a", 2)
+		for range 10 {
+			go func() { done <- w.Refresh(t.Context(), "a") }()
+		}
+		for range 11 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if n := w.fetches["a"]; n != 2 {
+			t.Errorf("%d fetches, want the first and one for those who came during it", n)
+		}
+		if _, err := w.Key(t.Context(), "a", signer.Thumbprint(testPublic(t, testKey(t, 2)))); err != nil {
+			t.Errorf("the new key: %v", err)
+		}
+	})
+}
+
 func TestDirectoryRefusesABadConfiguration(t *testing.T) {
 	key := testKey(t, 1).Public()
 	for name, c := range map[string]signer.DirectoryConfig{

@@ -47,9 +47,9 @@ func HTTPFetch(rt http.RoundTripper, base func(peer string) string) FetchFunc {
 	}
 }
 
-// Refresh fetches a peer's keys now, whatever is cached, and reports how that went. It joins a fetch that is
-// under way and does not wait for MinInterval. The context bounds the wait, not the fetch. A peer whose keys
-// are never fetched matches ErrUnsupported.
+// Refresh fetches a peer's keys, whatever is cached, and reports how that went. It does not wait for MinInterval.
+// Callers share a fetch, but none is content with one that had begun before. The context bounds the wait, not the
+// fetch. A peer whose keys are never fetched matches ErrUnsupported.
 func (d *KeyDirectory) Refresh(ctx context.Context, peer string) error {
 	d.mu.RLock()
 	p := d.peers[peer]
@@ -60,14 +60,20 @@ func (d *KeyDirectory) Refresh(ctx context.Context, peer string) error {
 	case p.static || d.config.Fetch == nil:
 		return fmt.Errorf("signer: keys of %q are configured, not fetched: %w", peer, fault.ErrUnsupported)
 	}
-	f, _ := d.fetch(peer, true)
-	if f == nil {
-		return fmt.Errorf("signer: key directory: %w", fault.ErrClosed)
+	for earlier := true; ; earlier = false {
+		f, ours := d.fetch(peer, true)
+		if f == nil {
+			return fmt.Errorf("signer: key directory: %w", fault.ErrClosed)
+		}
+		err := f.wait(ctx)
+		switch {
+		case earlier && !ours && ctx.Err() == nil: // it had begun before
+		case err != nil:
+			return fmt.Errorf("signer: keys of %q: %w", peer, err)
+		default:
+			return nil
+		}
 	}
-	if err := f.wait(ctx); err != nil {
-		return fmt.Errorf("signer: keys of %q: %w", peer, err)
-	}
-	return nil
 }
 
 // flight is one fetch, for all who wait for it.

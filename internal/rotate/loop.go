@@ -127,6 +127,8 @@ func (s *Source[T]) cause(err error) error {
 // refresh makes one pull, files what came of it and tells those who wait.
 func (s *Source[T]) refresh(ctx context.Context, first bool) error {
 	s.mu.Lock()
+	f := s.flight // who comes during the pull knows something that it may have missed, and waits for the next
+	s.flight = nil
 	woken := s.state.woken
 	s.state.woken = false
 	if s.state.generation > 0 && s.state.failures == 0 && s.left(s.state.next) <= 0 {
@@ -142,10 +144,6 @@ func (s *Source[T]) refresh(ctx context.Context, first bool) error {
 		err = e
 	}
 
-	s.mu.Lock()
-	f := s.flight
-	s.flight = nil
-	s.mu.Unlock()
 	if f != nil {
 		f.err = err
 		close(f.done)

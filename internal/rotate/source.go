@@ -93,9 +93,10 @@ func (s *Source[T]) Current() (T, bool) {
 	return s.state.value, s.state.generation > 0
 }
 
-// Refresh pulls now, or joins the pull that is under way, and returns what came of it: nil if the material
-// in service is what the provider has. OnChange has returned by then. ctx bounds the wait, not the pull.
-// After Close the error is ErrClosed.
+// Refresh pulls, and returns what came of it: nil if the material in service is what the provider had after
+// Refresh was called. Callers share a pull, but none joins one that had begun before: its answer may be older
+// than what made them ask. OnChange has returned by then. ctx bounds the wait, not the pull. After Close the
+// error is ErrClosed.
 func (s *Source[T]) Refresh(ctx context.Context) error {
 	s.mu.Lock()
 	if s.flight == nil {

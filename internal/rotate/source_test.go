@@ -150,7 +150,7 @@ func TestRefreshPullsNowAndBringsTheChangeIntoService(t *testing.T) {
 	})
 }
 
-func TestRefreshJoinsThePullUnderWay(t *testing.T) {
+func TestRefreshIsAnsweredByOnePullThatBeganAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b backend
 		b.issues("a", time.Hour, 0)
@@ -161,24 +161,30 @@ func TestRefreshJoinsThePullUnderWay(t *testing.T) {
 			mu.Lock()
 			running++
 			most = max(most, running)
+			m := material{name: fmt.Sprint("after ", time.Now().UnixMilli())}
 			mu.Unlock()
 			time.Sleep(time.Second)
 			mu.Lock()
 			running--
 			mu.Unlock()
-			return material{name: "b"}, nil
+			return m, nil
 		})
 		var wg sync.WaitGroup
 		for i := range 100 {
 			wg.Go(func() {
 				time.Sleep(time.Duration(i) * time.Millisecond)
+				asked := time.Now().UnixMilli()
 				if err := s.Refresh(t.Context()); err != nil {
 					t.Error(err)
+				}
+				var began int64
+				if _, err := fmt.Sscanf(name(s), "after %d", &began); err != nil || began < asked {
+					t.Errorf("asked at %d and given what was true at %d", asked, began)
 				}
 			})
 		}
 		wg.Wait()
-		if b.count() != 2 || most != 1 {
+		if b.count() != 3 || most != 1 { // the start, that of the first caller, and one for the 99 that came during it
 			t.Errorf("%d pulls, %d at once", b.count(), most)
 		}
 	})
