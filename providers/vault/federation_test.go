@@ -161,6 +161,37 @@ func TestFederationSurvivesKeyRotationAndTrimming(t *testing.T) {
 	f.nothingFailed(t)
 }
 
+func TestFederationSurvivesKeysThatAreReplaced(t *testing.T) {
+	f := newFleet(t, fleetOptions{patience: 20 * time.Second})
+	backups := make([]any, len(f.mesh.Nodes))
+	for i := range backups {
+		key := fmt.Sprintf("transit/keys/mesh-%d", i)
+		f.Write(t, key+"/config", map[string]any{"deletion_allowed": true, "exportable": true, "allow_plaintext_backup": true})
+		secret, err := f.Client(t).Logical().ReadWithContext(t.Context(), fmt.Sprintf("transit/backup/mesh-%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		backups[i] = secret.Data["backup"]
+		f.Write(t, key+"/rotate", nil)
+		f.Write(t, key+"/config", map[string]any{"min_encryption_version": 2})
+	}
+	f.moves(t)
+	for i, backup := range backups { // to version 1, and on to another version 2
+		f.Write(t, fmt.Sprintf("transit/restore/mesh-%d", i), map[string]any{"backup": backup, "force": true})
+		if i > 0 {
+			f.Write(t, fmt.Sprintf("transit/keys/mesh-%d/rotate", i), nil)
+		}
+	}
+	f.moves(t)
+	for i := range backups { // version 1 is another key
+		f.Write(t, fmt.Sprintf("transit/keys/mesh-%d/config", i), map[string]any{"deletion_allowed": true})
+		f.Delete(t, fmt.Sprintf("transit/keys/mesh-%d", i))
+		f.TransitKey(t, "transit", fmt.Sprintf("mesh-%d", i), nil)
+	}
+	f.moves(t)
+	f.nothingFailed(t)
+}
+
 func TestFederationSurvivesIssuerRotationWithCrossSigning(t *testing.T) {
 	f := newFleet(t, fleetOptions{})
 	rotateIssuer(t, f.rig)

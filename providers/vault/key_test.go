@@ -100,6 +100,24 @@ func TestKeyIsAnnouncedBeforeItSigns(t *testing.T) {
 	}
 }
 
+// A key that is rotated more often than a version is announced must not stay on its first version for ever.
+func TestAnnouncedVersionSignsWhateverFollowsIt(t *testing.T) {
+	t.Parallel() // it waits more than it computes
+	r := newRig(t)
+	o := keyOptions()
+	o.Announce = 2 * time.Second
+	key := r.client.Key(o)
+	first := public(pull(t, key))
+	rotated := time.Time{}
+	within(t, "a version that has been announced", func() bool {
+		if time.Since(rotated) > time.Second { // and so on: the latest is always too young
+			r.Write(t, "transit/keys/node-a/rotate", nil)
+			rotated = time.Now()
+		}
+		return !public(pull(t, key)).Equal(first)
+	})
+}
+
 func TestKeyOutlivesTrimmingInVault(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	r := newRig(t)
@@ -201,6 +219,8 @@ func TestKeyDeletedWhileInUse(t *testing.T) {
 	wantError(t, err, sdk.ErrNotFound)
 
 	r.TransitKey(t, "transit", "node-a", nil) // another key, with the same version number
+	_, err = set.Active.Sign(t.Context(), []byte("m"))
+	wantError(t, err, sdk.ErrExpired, "version 1 is another key by now") // a Federation then pulls, and signs anew
 	again := pull(t, key)
 	mustSign(t, again, "m")
 	if public(again).Equal(public(set)) || !has(again, public(set)) {
@@ -260,7 +280,12 @@ func TestForgedSignaturesAreNotUsed(t *testing.T) {
 		"nothing":           `{}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			r.proxy.Edit(func(string, []byte) []byte { return []byte(answer) })
+			r.proxy.Edit(func(path string, body []byte) []byte {
+				if strings.HasPrefix(path, "transit/sign/") {
+					return []byte(answer)
+				}
+				return body
+			})
 			defer r.proxy.Edit(nil)
 			_, err := set.Active.Sign(t.Context(), []byte("m"))
 			wantError(t, err, sdk.ErrMaterial)

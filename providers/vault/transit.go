@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/alphaonedev/federation/internal/fault"
 	"github.com/alphaonedev/federation/signer"
@@ -21,7 +22,7 @@ func (k *Key) keyOf(ctx context.Context, v *version, exportable bool) (signer.Ke
 	if k.opts.Export && exportable {
 		return k.export(ctx, v)
 	}
-	return &transitSigner{k: k, number: v.number, public: v.public, batch: newBatcher(k, v)}, nil
+	return &transitSigner{k: k, number: v.number, public: v.public, batch: newBatcher(k, v), turn: make(chan struct{}, 1)}, nil
 }
 
 // transitSigner signs with one version of a key in Vault.
@@ -30,6 +31,9 @@ type transitSigner struct {
 	number int
 	public ed25519.PublicKey
 	batch  *batcher
+
+	turn     chan struct{} // capacity 1; held while Vault is asked whose version number is
+	replaced time.Time     // when it last was another key's; guarded by turn
 }
 
 // Public returns the version's public key.
@@ -42,9 +46,35 @@ func (s *transitSigner) Sign(ctx context.Context, message []byte) ([]byte, error
 		return nil, roleError(fault.RoleKey, "sign", err)
 	}
 	if !ed25519.Verify(s.public, message, sig) {
-		return nil, roleError(fault.RoleKey, "sign", s.k.signError("the signature does not verify with the public key of version "+strconv.Itoa(s.number), fault.ErrMaterial))
+		return nil, roleError(fault.RoleKey, "sign", s.foreign(ctx))
 	}
 	return sig, nil
+}
+
+// replacedFor is how long one look at Vault explains signatures that do not verify: those of a batch, mostly.
+const replacedFor = time.Second
+
+// foreign says why a signature does not verify: the key is another one of the same name, made anew or restored and
+// rotated again, or the answer is wrong.
+func (s *transitSigner) foreign(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if s.replaced.IsZero() || time.Since(s.replaced) > replacedFor {
+		found, err := s.k.describe(ctx)
+		if err != nil {
+			return err
+		}
+		if pub, err := found.public(s.number); err != nil || s.public.Equal(pub) {
+			return s.k.signError(fmt.Sprintf("the signature does not verify with the public key of version %d", s.number), fault.ErrMaterial)
+		}
+		s.replaced = time.Now()
+		s.k.refusedVersion()
+	}
+	return s.k.signError(fmt.Sprintf("version %d is another key by now: the key was deleted and made anew, or restored", s.number), fault.ErrExpired)
 }
 
 func (k *Key) signError(msg string, kind error) *callError {

@@ -52,6 +52,25 @@ type transitKey struct {
 	Keys       map[string]json.RawMessage `json:"keys"`
 }
 
+// public returns the public key of a version; nil: Vault does not list it.
+func (t transitKey) public(number int) (ed25519.PublicKey, error) {
+	raw, ok := t.Keys[strconv.Itoa(number)]
+	if !ok {
+		return nil, nil
+	}
+	var entry struct {
+		Public string `json:"public_key"`
+	}
+	if err := json.Unmarshal(raw, &entry); err != nil {
+		return nil, err
+	}
+	pub, err := base64.StdEncoding.DecodeString(entry.Public)
+	if err == nil && len(pub) != ed25519.PublicKeySize {
+		err = fmt.Errorf("%d bytes", len(pub))
+	}
+	return pub, err
+}
+
 func (k *Key) pull(ctx context.Context) (*sdk.KeySet, error) {
 	if err := k.Validate(); err != nil {
 		return nil, errors.Unwrap(err)
@@ -143,19 +162,13 @@ func (k *Key) learn(t transitKey, now time.Time) (*version, error) {
 	s := &k.state
 	fresh := map[string]*version{}
 	var latest *version
-	for text, raw := range t.Keys {
+	for text := range t.Keys {
 		number, err := strconv.Atoi(text)
-		var entry struct {
-			Public string `json:"public_key"`
-		}
+		var pub ed25519.PublicKey
 		if err == nil {
-			err = json.Unmarshal(raw, &entry)
+			pub, err = t.public(number)
 		}
-		var pub []byte
-		if err == nil {
-			pub, err = base64.StdEncoding.DecodeString(entry.Public)
-		}
-		if err != nil || len(pub) != ed25519.PublicKeySize || number < 1 {
+		if err != nil || pub == nil || number < 1 {
 			return nil, &callError{op: op, msg: "a version is not a number with an Ed25519 public key", kind: fault.ErrMaterial}
 		}
 		v := s.versions[string(pub)]
@@ -187,19 +200,30 @@ func (k *Key) learn(t transitKey, now time.Time) (*version, error) {
 	return latest, nil
 }
 
-// choose says which version signs from now on, and how long that holds at most.
+// choose says which version signs from now on, and how long that holds at most: the newest that has been announced. A
+// version that Vault no longer lets sign gives way at once, to one that peers do not know yet if there is no other.
 func (k *Key) choose(t transitKey, latest *version, now time.Time) (*version, time.Duration) {
-	forget := k.opts.Overlap
-	a := k.state.active
-	switch {
-	case a == nil, a == latest, k.opts.Announce < 0,
-		!a.listed, a.number < t.MinSign: // Vault no longer lets it sign
-		return latest, forget
+	next, wait := k.state.active, k.opts.Overlap
+	if next == nil || k.opts.Announce < 0 {
+		return latest, wait
 	}
-	if wait := latest.seen.Add(k.opts.Announce).Sub(now); wait > 0 {
-		return a, wait
+	if !next.listed || next.number < t.MinSign {
+		next = nil
 	}
-	return latest, forget
+	for _, v := range k.state.versions {
+		if !v.listed || v.number < t.MinSign || next != nil && v.number <= next.number {
+			continue
+		}
+		if left := v.seen.Add(k.opts.Announce).Sub(now); left > 0 {
+			wait = min(wait, left)
+		} else {
+			next = v
+		}
+	}
+	if next == nil {
+		next = latest
+	}
+	return next, wait
 }
 
 // published forgets what is over and returns the versions that peers should accept besides the active one:
