@@ -191,5 +191,15 @@ func (b *Builder) validate() ([]Peer, error) {
 	if b.Transport.Prepare != nil || b.Transport.OnEvent != nil {
 		problem("Transport", errors.New("has Prepare or OnEvent set, which are the Federation's own; use Builder.OnEvent, and Transport.Wrap for what should see requests"))
 	}
+	if b.Transport.AllowPlaintext {
+		problem("Transport.AllowPlaintext", errors.New("is set, which is the Federation's own; set Builder.AllowPlaintext"))
+	}
+	if err := b.Transport.Validate(); err != nil {
+		for _, err := range unjoin(err) {
+			if option, ok := errors.AsType[*ConfigError](err); ok {
+				problem("Transport."+option.Field, option.Err)
+			}
+		}
+	}
 	return peers, errors.Join(problems...)
 }

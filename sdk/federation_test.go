@@ -424,8 +424,12 @@ func TestBuildReportsEveryProblemAtOnce(t *testing.T) {
 		Quorum:      quorum.Policy{Writes: 9, AckTimeout: -1},
 		Signing:     7,
 		HoldRemoval: -1,
+		Transport:   transport.Options{ConnectTimeout: -1, MaxConns: -1, AllowPlaintext: true},
 	}.Build(t.Context())
-	for _, field := range []string{"ID", "Trust", "SystemRoots", "Peers[0].URL", "Peers[1].URL", "Quorum.Writes", "Quorum.AckTimeout", "Signing", "HoldRemoval"} {
+	for _, field := range []string{
+		"ID", "Trust", "SystemRoots", "Peers[0].URL", "Peers[1].URL", "Quorum.Writes", "Quorum.AckTimeout", "Signing", "HoldRemoval",
+		"Transport.ConnectTimeout", "Transport.MaxConns", "Builder.AllowPlaintext",
+	} {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("the error does not name %s: %v", field, err)
 		}

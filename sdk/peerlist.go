@@ -27,6 +27,12 @@ func validatePeers(in []Peer, allowPlaintext bool) ([]Peer, error) {
 	for i, p := range in {
 		out = append(out, v.check(i, p.clone(), allowPlaintext))
 	}
+	// Where a peer is asked for, its name and its ID do alike.
+	for i, p := range out {
+		if other, taken := v.claims["ID\x00"+p.Name]; taken && other != i {
+			v.problem(i, "Name", "is the ID of Peers[%d], which is called %s; give another", other, out[other].Name)
+		}
+	}
 	return out, errors.Join(v.problems...)
 }
 
@@ -63,12 +69,16 @@ func (v *peerValidator) check(i int, p Peer, allowPlaintext bool) Peer {
 		p.Name = "peer-" + strconv.Itoa(i)
 	} else if err := checkLabel(p.Name); err != nil {
 		v.problem(i, "Name", "%w", err)
+	} else if p.Name == LocalPeer {
+		v.problem(i, "Name", "is %q, by which results name this node; give another", LocalPeer)
 	}
 	v.claim(i, "Name", "name", p.Name, "give each its own")
 
 	normal, host, err := normalizeURL(p.URL, allowPlaintext)
 	if err != nil {
-		v.problem(i, "URL", "%w", err)
+		for _, err := range unjoin(err) {
+			v.problem(i, "URL", "%w", err)
+		}
 	} else {
 		p.URL = normal
 		v.claim(i, "URL", "URL", normal, "a peer that is listed twice would count twice towards the quorum; remove one")
@@ -79,7 +89,7 @@ func (v *peerValidator) check(i int, p Peer, allowPlaintext bool) Peer {
 		if addr, err := netip.ParseAddr(host); err == nil {
 			p.ServerName = addr.WithZone("").String()
 		}
-	} else if name, err := normalizeHost(p.ServerName); err != nil {
+	} else if name, err := normalizeName(p.ServerName); err != nil {
 		v.problem(i, "ServerName", "%w", err)
 	} else {
 		p.ServerName = name
@@ -134,6 +144,14 @@ func (v *peerValidator) check(i int, p Peer, allowPlaintext bool) Peer {
 	return p
 }
 
+// unjoin returns the errors that errors.Join put together.
+func unjoin(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
 // checkLabel refuses what would not do as a metric label.
 func checkLabel(name string) error {
 	switch {
@@ -170,7 +188,7 @@ func normalizeID(id string) (string, error) {
 		return "", errors.New("is empty; give a SPIFFE ID or a DNS name, or leave it out")
 	}
 	if !strings.Contains(id, "://") {
-		return normalizeHost(id)
+		return normalizeName(id)
 	}
 	u, err := url.Parse(id)
 	if err != nil || u.Host == "" {
@@ -185,6 +203,11 @@ func normalizeID(id string) (string, error) {
 	// Trust domain and scheme are in lower case, the path is compared as it is (SPIFFE-ID, section 2).
 	if u.Port() != "" || strings.HasSuffix(u.Path, "/") {
 		return "", fmt.Errorf("is no SPIFFE ID: %q; it has no port and no trailing slash", id)
+	}
+	for segment := range strings.SplitSeq(strings.TrimPrefix(u.EscapedPath(), "/"), "/") {
+		if u.Path != "" && segment == "" || segment == "." || segment == ".." || strings.Contains(segment, "%") {
+			return "", fmt.Errorf("is no SPIFFE ID: %q; its path has no empty segments, no dot segments and no percent-encoding", id)
+		}
 	}
 	return "spiffe://" + strings.ToLower(u.Host) + u.EscapedPath(), nil
 }

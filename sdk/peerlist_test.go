@@ -108,6 +108,14 @@ func TestPeersAreRefusedNamingFieldAndCure(t *testing.T) {
 		{"key too short", []Peer{{URL: "https://b.example", Keys: keys(ed25519.PublicKey("short"))}}, []string{"Peers[0].Keys[0]", "32"}},
 		{"unknown wire", []Peer{{URL: "https://b.example", Wire: 99}}, []string{"Peers[0].Wire", "signer.WireFederation"}},
 		{"bad server name", []Peer{{URL: "https://b.example", ServerName: "b..example"}}, []string{"Peers[0].ServerName"}},
+		{"server name with a port", []Peer{{URL: "https://b.example", ServerName: "b.example:9077"}}, []string{"Peers[0].ServerName", "names no port", "host alone"}},
+		{"server name that is a URL", []Peer{{URL: "https://b.example", ServerName: "https://b.example"}}, []string{"Peers[0].ServerName", "slash", "name alone"}},
+		{"server name in brackets", []Peer{{URL: "https://[::1]", ServerName: "[::1]"}}, []string{"Peers[0].ServerName", "brackets", "remove"}},
+		{"SPIFFE ID with an empty segment", []Peer{{URL: "https://b.example", IDs: []string{"spiffe://x.example/a//b"}}}, []string{"Peers[0].IDs[0]", "empty segments"}},
+		{"SPIFFE ID with dots", []Peer{{URL: "https://b.example", IDs: []string{"spiffe://x.example/a/../b"}}}, []string{"Peers[0].IDs[0]", "dot segments"}},
+		{"SPIFFE ID with an escape", []Peer{{URL: "https://b.example", IDs: []string{"spiffe://x.example/%61"}}}, []string{"Peers[0].IDs[0]", "percent-encoding"}},
+		{"name of this node", []Peer{{URL: "https://b.example", Name: "local"}}, []string{"Peers[0].Name", "this node"}},
+		{"name that is another's ID", []Peer{{URL: "https://b.example", Name: "c"}, {URL: "https://c.example", Name: "x", ID: "c"}}, []string{"Peers[0].Name", "Peers[1]"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := validatePeers(tt.peers, false)
@@ -168,6 +176,21 @@ func TestEveryProblemOfAListComesAtOnce(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), field) {
 			t.Errorf("error %v does not name %s", err, field)
 		}
+	}
+}
+
+func TestEveryProblemOfAURLComesAtOnce(t *testing.T) {
+	_, err := validatePeers([]Peer{{URL: "http://joe:hunter2@b..example:0/%00?x=1#y"}}, false)
+	if err == nil {
+		t.Fatal("the peer was accepted")
+	}
+	for _, what := range []string{"AllowPlaintext", "user info", "query", "fragment", "empty label", "port 0", "%00"} {
+		if !strings.Contains(err.Error(), "Peers[0].URL: ") || !strings.Contains(err.Error(), what) {
+			t.Errorf("error %v says nothing of %s", err, what)
+		}
+	}
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error %q shows the password of the URL", err)
 	}
 }
 

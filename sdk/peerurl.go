@@ -14,7 +14,7 @@ import (
 // normalizeURL brings the base URL of a peer into the one form that all its spellings share (RFC 3986,
 // section 6.2): scheme and host in lower case, IDNA host names in their ASCII form, IP addresses in their
 // shortest, no default port, unreserved characters unescaped, dot segments removed, no trailing slash. The
-// path keeps its case.
+// path keeps its case. The error joins everything that is wrong.
 func normalizeURL(raw string, allowPlaintext bool) (normal, host string, err error) {
 	if strings.TrimSpace(raw) != raw {
 		return "", "", errors.New("has spaces around it; remove them")
@@ -30,40 +30,65 @@ func normalizeURL(raw string, allowPlaintext bool) (normal, host string, err err
 		}
 		return "", "", fmt.Errorf("is not a URL: %w; give https://HOST[:PORT][/PATH]", err)
 	}
+	var problems []error
+	problem := func(err error) {
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
 	switch {
-	case u.User != nil:
-		return "", "", errors.New("has user info; remove it and authenticate with Builder.APIKey or the certificate")
 	case u.Scheme == "http" && !allowPlaintext:
-		return "", "", errors.New(`has scheme "http", which nothing protects; use https, or set AllowPlaintext to mean it`)
+		problem(errors.New(`has scheme "http", which nothing protects; use https, or set AllowPlaintext to mean it`))
 	case u.Scheme == "":
 		return "", "", errors.New("has no scheme; give https://HOST[:PORT][/PATH]")
 	case u.Scheme != "https" && u.Scheme != "http":
-		return "", "", fmt.Errorf("has scheme %q; use https", u.Scheme)
-	case u.Opaque != "":
-		return "", "", errors.New("has no host; give https://HOST[:PORT][/PATH]")
-	case u.RawQuery != "" || u.ForceQuery:
-		return "", "", errors.New("has a query; remove it")
-	case u.Fragment != "" || strings.Contains(raw, "#"):
-		return "", "", errors.New("has a fragment; remove it")
+		problem(fmt.Errorf("has scheme %q; use https, as in https://HOST[:PORT][/PATH]", u.Scheme))
 	}
-	host, err = normalizeHost(u.Hostname())
-	if err != nil {
-		return "", "", err
+	if u.User != nil {
+		problem(errors.New("has user info; remove it and authenticate with Builder.APIKey or the certificate"))
 	}
-	port, err := normalizePort(u.Port(), u.Scheme)
-	if err != nil {
-		return "", "", err
+	if u.RawQuery != "" || u.ForceQuery {
+		problem(errors.New("has a query; remove it"))
 	}
-	p, err := normalizePath(u.EscapedPath())
-	if err != nil {
-		return "", "", err
+	if u.Fragment != "" || strings.Contains(raw, "#") {
+		problem(errors.New("has a fragment; remove it"))
+	}
+	var port, path string
+	if u.Opaque != "" {
+		if len(problems) == 0 { // else it is a URL of quite another kind
+			problem(errors.New("has no host; give https://HOST[:PORT][/PATH]"))
+		}
+	} else {
+		host, err = normalizeHost(u.Hostname())
+		problem(err)
+		port, err = normalizePort(u.Port(), u.Scheme)
+		problem(err)
+		path, err = normalizePath(u.EscapedPath())
+		problem(err)
+	}
+	if len(problems) > 0 {
+		return "", "", errors.Join(problems...)
 	}
 	authority := host
 	if strings.Contains(host, ":") {
 		// A zone's "%" is escaped in a URL (RFC 6874).
 		authority = "[" + strings.Replace(host, "%", "%25", 1) + "]"
 	}
-	return u.Scheme + "://" + authority + port + p, host, nil
+	return u.Scheme + "://" + authority + port + path, host, nil
+}
+
+// normalizeName is normalizeHost for a name that stands alone.
+func normalizeName(name string) (string, error) {
+	bare, bracketed := strings.CutPrefix(name, "[")
+	switch {
+	case strings.Contains(name, "/"):
+		return "", fmt.Errorf("is %q, but no host name has a slash; give the name alone, as the certificate has it", name)
+	case bracketed && strings.HasSuffix(bare, "]"):
+		return "", fmt.Errorf("has brackets around the address: %q; remove them", name)
+	case bracketed || strings.Count(name, ":") == 1:
+		return "", fmt.Errorf("is %q, but a certificate names no port; give the host alone", name)
+	}
+	return normalizeHost(name)
 }
 
 func normalizeHost(host string) (string, error) {

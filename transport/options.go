@@ -100,6 +100,13 @@ type Options struct {
 	Logger hclog.Logger
 }
 
+// Validate reports what New would refuse: errors.Join of errors that match ErrConfig, each of which names the option and
+// the cure.
+func (o Options) Validate() error {
+	_, err := o.withDefaults()
+	return err
+}
+
 // withDefaults returns o with every zero filled in, or every problem at once.
 func (o Options) withDefaults() (Options, error) {
 	var errs []error
@@ -151,7 +158,7 @@ func (o Options) withDefaults() (Options, error) {
 		bad("MaxResponseHeaderBytes", "is negative: give a positive number, or 0 for the default of 256 KiB")
 	}
 	if o.SilenceFloor > o.SilenceCap {
-		bad("SilenceFloor", "exceeds SilenceCap")
+		bad("SilenceFloor", fmt.Sprintf("is %v, more than SilenceCap, which is %v: lower it, or raise SilenceCap", o.SilenceFloor, o.SilenceCap))
 	}
 	if o.Protocol > HTTP2 {
 		bad("Protocol", "is unknown: use HTTP1 or HTTP2")
@@ -159,8 +166,5 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Dial == nil {
 		o.Dial = (&net.Dialer{KeepAliveConfig: keepAlive}).DialContext
 	}
-	if len(errs) > 0 {
-		return o, fmt.Errorf("transport: %w", errors.Join(errs...))
-	}
-	return o, nil
+	return o, errors.Join(errs...)
 }

@@ -57,7 +57,7 @@ const parallelWarm = 64
 func New(opts Options) (*Transport, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("transport: %w", err)
 	}
 	t := &Transport{
 		opts:    opts,
