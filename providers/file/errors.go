@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 
 	"github.com/alphaonedev/federation/sdk"
 )
@@ -23,6 +24,10 @@ func ioError(kind, path string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return bad(sdk.ErrNotFound, kind, path, "%v; create it, or correct the path", err)
+	case errors.Is(err, syscall.ENOTDIR):
+		return bad(sdk.ErrNotFound, kind, path, "%v; a part of the path before its last is a file: correct the path", err)
+	case isMaze(err):
+		return bad(sdk.ErrNotFound, kind, path, "%v; links on the way lead in a circle: correct them", err)
 	case errors.Is(err, fs.ErrPermission):
 		return bad(sdk.ErrPermission, kind, path, "%v; let the user of this process read it", err)
 	default:

@@ -89,6 +89,9 @@ const kindSigning = "signing key"
 func (k *Key) parse(ctx context.Context, b blob) (signer.Key, error) {
 	u := &unlocker{ctx: ctx, ask: k.Passphrase}
 	key, err := signingKey(b.data, u)
+	if errors.Is(err, errNoKey) || errors.Is(err, errKind) {
+		err = errOtherKey
+	}
 	if pass := (*passphraseError)(nil); errors.As(err, &pass) {
 		if ctxErr := ctx.Err(); ctxErr != nil {
 			return nil, ctxErr
@@ -103,6 +106,8 @@ func (k *Key) parse(ctx context.Context, b blob) (signer.Key, error) {
 	}
 	return signer.KeyOf(key)
 }
+
+var errOtherKey = errors.New("holds a private key that does not parse, or of another kind, want Ed25519; make one with openssl genpkey -algorithm ed25519")
 
 // signingKey reads any of the forms. It says what it found and the cure, without path.
 func signingKey(data []byte, u *unlocker) (ed25519.PrivateKey, error) {

@@ -2,7 +2,9 @@ package file_test
 
 import (
 	"bytes"
+	"crypto/ecdh"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
@@ -128,6 +130,15 @@ func TestKeyRefuses(t *testing.T) {
 	halves := bytes.Clone(key)
 	halves[63] ^= 1
 	openssh, _ := lockedOpenSSH(t)
+	dh, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x25519, err := x509.MarshalPKCS8PrivateKey(dh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gcm := pem.EncodeToMemory(&pem.Block{Type: "OPENSSH PRIVATE KEY", Bytes: []byte("openssh-key-v1\x00\x00\x00\x00\x16aes256-gcm@openssh.com\x00")})
 	damaged := pem.EncodeToMemory(&pem.Block{Type: "OPENSSH PRIVATE KEY", Bytes: []byte("openssh-key-v1\x00")})
 	for name, c := range map[string]struct {
 		data  []byte
@@ -154,6 +165,10 @@ func TestKeyRefuses(t *testing.T) {
 		"a wrong passphrase for OpenSSH":     {openssh, given("wrong one"), []string{"not opened by this passphrase"}},
 		"a wrong passphrase for PKCS #8":     {lock(t, key, passphrase), given("wrong one"), []string{"not opened by this passphrase"}},
 		"an encrypted key that is not one":   {pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")}), given(passphrase), []string{"does not parse"}},
+		"a key of another kind":              {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: x25519}), nil, []string{"want Ed25519", "openssl genpkey"}},
+		"OpenSSH with a cipher of its own":   {gcm, given(passphrase), []string{"cipher", "ssh-keygen -p -Z aes256-ctr"}},
+		"a seed of zeros":                    {make([]byte, 32), nil, []string{"zeros", "restore it"}},
+		"a seed of zeros in base64":          {[]byte(std(make([]byte, 32))), nil, []string{"zeros"}},
 		"a key locked with no Ed25519 in it": {lock(t, ecdsa, passphrase), given(passphrase), []string{"want Ed25519"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@
 package file
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"syscall"
@@ -15,3 +16,6 @@ func open(path string) (*os.File, error) {
 
 // loose reports whether others than the owner may read or write a file. Unix alone says so in the mode.
 func loose(mode fs.FileMode) bool { return mode.Perm()&0o066 != 0 }
+
+// isMaze reports whether links on the way to a file lead in a circle.
+func isMaze(err error) bool { return errors.Is(err, syscall.ELOOP) }

@@ -11,26 +11,32 @@ import (
 
 var (
 	bomUTF8    = []byte("\xef\xbb\xbf")
+	bomBegin   = []byte("\xef\xbb\xbf-----BEGIN")
 	beginMark  = []byte("-----BEGIN")
 	endMark    = []byte("-----END")
 	errNoPEM   = errors.New("has no PEM block (no line that starts with -----BEGIN)")
 	errUTF16   = errors.New("is UTF-16 text; save it as ASCII or UTF-8")
-	errNothing = errors.New("is empty")
+	errNothing = errors.New("is empty; was it written whole?")
+	errOneLine = errors.New("has two PEM blocks on one line, as when a file without a line break at its end is followed by another; put a line break between -----END …----- and -----BEGIN")
 )
 
 // blocks decodes a PEM file in full (RFC 7468). encoding/pem skips what it cannot read, which would turn a file
 // that is half written into a shorter one; here each BEGIN must have become a block. A byte order mark and CRLF are
-// fine.
+// fine, also where files with byte order marks were put together.
 func blocks(data []byte) ([]*pem.Block, error) {
 	if bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) {
 		return nil, errUTF16
 	}
+	data = bytes.ReplaceAll(data, bomBegin, beginMark)
 	data = bytes.TrimPrefix(data, bomUTF8)
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, errNothing
 	}
 	if !bytes.Contains(data, beginMark) {
 		return nil, errNoPEM
+	}
+	if bytes.Contains(data, []byte("----------BEGIN")) {
+		return nil, errOneLine
 	}
 	var all []*pem.Block
 	for {

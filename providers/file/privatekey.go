@@ -1,12 +1,14 @@
 package file
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -18,6 +20,8 @@ import (
 
 var (
 	errNoKey    = errors.New("holds a private key that does not parse; export it again as PKCS #8")
+	errKind     = errors.New("holds a key of a kind that cannot sign in TLS; want ECDSA, Ed25519 or RSA")
+	errCipher   = errors.New("holds an OpenSSH key that is locked with a cipher that is not known here; change it with ssh-keygen -p -Z aes256-ctr -f FILE")
 	errManyKeys = errors.New("holds more than one private key; leave one in it")
 )
 
@@ -93,6 +97,9 @@ func unlockPKCS8(der, pass []byte) (crypto.Signer, error) {
 }
 
 func openSSHKey(block *pem.Block, u *unlocker) (crypto.Signer, error) {
+	if !knownCipher(block.Bytes) {
+		return nil, errCipher
+	}
 	text := pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})
 	key, err := ssh.ParseRawPrivateKey(text)
 	if missing := (*ssh.PassphraseMissingError)(nil); errors.As(err, &missing) {
@@ -114,6 +121,24 @@ func openSSHKey(block *pem.Block, u *unlocker) (crypto.Signer, error) {
 	return signerOf(key, nil)
 }
 
+// knownCipher reports whether package ssh can unlock an OpenSSH key, whose cipher is the first string after the magic.
+// What has no such string is for the parser.
+func knownCipher(key []byte) bool {
+	rest, ok := bytes.CutPrefix(key, []byte("openssh-key-v1\x00"))
+	if !ok || len(rest) < 4 {
+		return true
+	}
+	n := binary.BigEndian.Uint32(rest)
+	if rest = rest[4:]; uint64(n) > uint64(len(rest)) {
+		return true
+	}
+	switch string(rest[:n]) {
+	case "none", "aes256-ctr", "aes256-cbc":
+		return true
+	}
+	return false
+}
+
 // signerOf keeps the error of a parser out of the message: what it says of a key is nobody's business.
 func signerOf(key any, err error) (crypto.Signer, error) {
 	if err != nil {
@@ -123,7 +148,7 @@ func signerOf(key any, err error) (crypto.Signer, error) {
 	case *rsa.PrivateKey, *ecdsa.PrivateKey, ed25519.PrivateKey:
 		return k.(crypto.Signer), nil
 	default:
-		return nil, fmt.Errorf("holds a key of a kind that cannot sign in TLS (%T); want ECDSA, Ed25519 or RSA", key)
+		return nil, errKind
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 var (
 	errHex      = errors.New("looks like hexadecimal; write the 32-byte seed in base64")
 	errHalves   = errors.New("is 64 bytes of which the second half is not the public key of the first; write the 32-byte seed, or seed and public key")
+	errZeros    = errors.New("is nothing but zeros, as a disk that failed or filled up leaves a file; restore it, or make a key with openssl genpkey -algorithm ed25519")
 	errPubOnly  = errors.New("is an OpenSSH public key; name the file of the private key, which has no .pub at its end")
 	errRawText  = errors.New("is text, but no key in PEM, OpenSSH or base64; make one with openssl genpkey -algorithm ed25519")
 	errRawBytes = "is %d bytes of no form that is known here; want PEM, OpenSSH, or 32 or 64 bytes, raw or in base64"
@@ -46,6 +47,9 @@ func rawKey(data []byte) (ed25519.PrivateKey, error) {
 }
 
 func rawBytes(raw []byte) (ed25519.PrivateKey, error) {
+	if len(bytes.Trim(raw, "\x00")) == 0 {
+		return nil, errZeros
+	}
 	switch len(raw) {
 	case ed25519.SeedSize:
 		return ed25519.NewKeyFromSeed(raw), nil

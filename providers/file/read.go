@@ -205,7 +205,7 @@ func readFolder(ctx context.Context, in input) ([]blob, error) {
 		blobs = append(blobs, b)
 	}
 	if len(blobs) == 0 {
-		return nil, bad(sdk.ErrNotFound, in.kind, in.path, "the folder has no file for this; put one there, or remove the folder from the configuration")
+		return nil, bad(sdk.ErrNotFound, in.kind, in.path, "the folder has no file for this (*.pem, *.crt, *.cer, *.der, *.crl, or named by a hash); put one there, or remove the folder from the configuration")
 	}
 	return blobs, nil
 }

@@ -74,6 +74,7 @@ func TestTrustRefuses(t *testing.T) {
 		"a second block cut short":    {append(bytes.Clone(good), good[:200]...), sdk.ErrMaterial, []string{"block 2", "cut short"}},
 		"a second block barely begun": {append(bytes.Clone(good), "-----BEG"...), sdk.ErrMaterial, []string{"block 2", "cut short"}},
 		"a block without a beginning": {good[40:], sdk.ErrMaterial, []string{"no PEM block"}},
+		"two blocks on one line":      {append(bytes.TrimSpace(bytes.Clone(good)), good...), sdk.ErrMaterial, []string{"on one line", "line break between"}},
 		"UTF-16":                      {append([]byte{0xff, 0xfe}, "-\x00-\x00"...), sdk.ErrMaterial, []string{"UTF-16", "UTF-8"}},
 		"only expired CAs":            {expiredCA(t).PEM(), sdk.ErrExpired, []string{"none of its 1 CA certificates is valid today", "put current ones there"}},
 		"only CAs of the future": {
@@ -100,6 +101,21 @@ func TestTrustRefuses(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "ca.pem")
 		_, err := (&file.Trust{Path: path}).TrustBundle(t.Context())
 		refused(t, err, sdk.ErrNotFound, path, "correct the path")
+	})
+	t.Run("a path through a file", func(t *testing.T) {
+		dir := t.TempDir()
+		write(t, dir, "ca.pem", good)
+		path := filepath.Join(dir, "ca.pem", "root.pem")
+		_, err := (&file.Trust{Path: path}).TrustBundle(t.Context())
+		refused(t, err, sdk.ErrNotFound, path, "correct the path")
+	})
+	t.Run("a link to itself", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.Symlink(path, path); err != nil {
+			t.Skip(err)
+		}
+		_, err := (&file.Trust{Path: path}).TrustBundle(t.Context())
+		refused(t, err, sdk.ErrNotFound, path, "correct them")
 	})
 	t.Run("a CRL signed by another", func(t *testing.T) {
 		dir := t.TempDir()
@@ -223,6 +239,7 @@ func TestTrustAccepts(t *testing.T) {
 		"only Paths":                    {map[string][]byte{"a": a.PEM(), "b": b.PEM()}, paths{Paths: []string{"b", "a"}}, "B A; 0 CRLs"},
 		"the same certificate twice":    {map[string][]byte{"a": append(both, both...)}, paths{Path: "a", Paths: []string{"a"}}, "A B; 0 CRLs"},
 		"a byte order mark":             {map[string][]byte{"ca.pem": append([]byte("\xef\xbb\xbf"), both...)}, paths{Path: "ca.pem"}, "A B; 0 CRLs"},
+		"files with byte order marks":   {map[string][]byte{"ca.pem": append(append([]byte("\xef\xbb\xbf"), a.PEM()...), append([]byte("\xef\xbb\xbf"), b.PEM()...)...)}, paths{Path: "ca.pem"}, "A B; 0 CRLs"},
 		"CRLF":                          {map[string][]byte{"ca.pem": bytes.ReplaceAll(both, []byte("\n"), []byte("\r\n"))}, paths{Path: "ca.pem"}, "A B; 0 CRLs"},
 		"text between the blocks":       {map[string][]byte{"ca.pem": bytes.Join([][]byte{[]byte("# A\nA\n=\n"), a.PEM(), []byte("\n# B - this\n"), b.PEM(), []byte("the end\n")}, nil)}, paths{Path: "ca.pem"}, "A B; 0 CRLs"},
 		"DER":                           {map[string][]byte{"ca.cer": a.Certificate.Raw}, paths{Path: "ca.cer"}, "A; 0 CRLs"},
