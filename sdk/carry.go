@@ -41,7 +41,7 @@ func (f *Federation) knows(peerID string) (ok bool, width int) {
 func (f *Federation) carry(ctx context.Context, peerID string, letters []*letter, t turn, lane transport.Lane) answer {
 	m := f.state.Load().byID[peerID]
 	if m == nil {
-		return answer{whole: reply{kind: quorum.Unsent, err: fmt.Errorf("peer %s has left", peerID)}}
+		return answer{whole: reply{kind: quorum.Unsent, err: errLeft}}
 	}
 	content := contentOf(m.Wire, letters, t)
 	ctx = withContent(transport.WithOperation(transport.WithLane(ctx, lane), batchOperation(letters)), content)

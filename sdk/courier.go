@@ -2,7 +2,7 @@ package sdk
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,38 +10,6 @@ import (
 	"github.com/alphaonedev/federation/sdk/quorum"
 	"github.com/alphaonedev/federation/transport"
 )
-
-// The events of the outbox.
-const (
-	EventOutboxFull  EventKind = "outbox-full"    // a message was not recorded for a peer, whose queue is full
-	EventOutboxAged  EventKind = "outbox-aged"    // messages were dropped that waited longer than the limit
-	EventOutboxError EventKind = "outbox-error"   // the store failed
-	EventQuarantined EventKind = "quarantined"    // a message is set aside, since a peer refuses it for good
-	EventPeerDown    EventKind = "peer-down"      // a peer takes nothing; it is probed from time to time
-	EventSameNode    EventKind = "same-node"      // two peers, or a peer and this node, turn out to be one
-	EventReceived    EventKind = "receiver-fault" // the application panicked, or answered what it may not
-)
-
-// errOutboxFull is why a message is not kept for a peer.
-var errOutboxFull = errors.New("the outbox is full for this peer")
-
-// errBehind is why a push does not wait for a peer.
-var errBehind = errors.New("too many messages wait for this peer")
-
-// A parcel is one message on its way to one peer.
-type parcel struct {
-	*letter
-	push  *push // who waits for it; nil when it comes from the outbox alone
-	voter int
-
-	// Guarded by the courier.
-	seq      uint64 // in the outbox
-	known    bool   // whether seq is known: 0 then means that it is not recorded
-	waiting  bool   // left to replay
-	settled  bool
-	acked    bool
-	refusals int // before this attempt
-}
 
 // A courier brings messages to one peer: new ones at once, those in the outbox in order.
 type courier struct {
@@ -54,8 +22,10 @@ type courier struct {
 	busy      int                  // requests with pushes on their way
 	pending   []*parcel            // wait for a request
 	pendingBy int                  // their bytes
-	live      map[string][]*parcel // by operation: what is being sent, pends, or is left to replay by a push
+	live      map[string][]*parcel // by operation: what is being sent, pends, is left to replay by a push, or is acked and being recorded
 	acked     []uint64             // to be deleted from the outbox
+	undeleted int                  // how often in a row the outbox failed to
+	retrying  bool                 // it is asked again after a pause
 	acking    map[uint64]bool      // acked, and in the outbox until it has deleted them
 	reading   bool                 // replay has read entries that it has not looked at yet
 	stale     map[uint64]bool      // settled since: what was read of them is out of date
@@ -65,6 +35,7 @@ type courier struct {
 	rewind    uint64 // the first of these, if it is known; 0 otherwise
 	failures  int    // in a row, of whole requests
 	lastErr   error
+	refusal   error     // of the last message that the peer answered and did not take, while one waits
 	rest      time.Time // until then the peer asked not to be sent what waits
 	full      bool      // the last message did not fit into the outbox
 	fastest   time.Duration
@@ -166,13 +137,7 @@ func (c *courier) nextLocked() []*parcel {
 			c.settleLocked(p, down)
 		}
 		c.pending, c.pendingBy = nil, 0
-		for _, ps := range c.live {
-			for _, p := range ps {
-				if p.waiting {
-					c.settleLocked(p, down)
-				}
-			}
-		}
+		c.giveUpLocked(down)
 		return nil
 	}
 	if c.d.opts.Ordered && c.replaying {
@@ -201,6 +166,17 @@ func (c *courier) nextLocked() []*parcel {
 		c.pending = nil
 	}
 	return batch
+}
+
+// giveUpLocked settles what pushes have left to replay, which brings it nowhere for now. It stays in the outbox.
+func (c *courier) giveUpLocked(r reply) {
+	for _, ps := range c.live {
+		for _, p := range ps {
+			if p.waiting {
+				c.settleLocked(p, r)
+			}
+		}
+	}
 }
 
 // send brings a batch of pushes to the peer, with one retry where somebody waits for it and it can help.
@@ -268,6 +244,7 @@ func (c *courier) take(batch []*parcel, a answer) {
 	case !a.content:
 		c.failedLocked(a)
 	}
+	c.noteLocked(a.replies)
 	one := a.replies != nil || len(batch) == 1 // each message has an answer of its own
 	var marks []*parcel
 	var replies []reply
@@ -303,10 +280,11 @@ func (c *courier) settleLocked(p *parcel, r reply) (duplicate bool) {
 	if p.settled {
 		return false
 	}
-	p.settled, p.waiting = true, false
-	c.forgetLocked(p)
-	if r.kind == quorum.Acked {
-		p.acked = true
+	p.settled, p.waiting, p.acked = true, false, r.kind == quorum.Acked
+	if p.known || !p.acked {
+		c.forgetLocked(p)
+	} // else replay may find it in the outbox before recorded is told that it is there
+	if p.acked {
 		if p.known && p.seq != 0 {
 			c.ackedLocked(p.seq)
 		}
@@ -320,7 +298,11 @@ func (c *courier) settleLocked(p *parcel, r reply) (duplicate bool) {
 	return duplicate
 }
 
+// forgetLocked lets replay send the operation again, and has it return to what it has passed meanwhile.
 func (c *courier) forgetLocked(p *parcel) {
+	if p.passed != 0 {
+		c.returnLocked(p.passed)
+	}
 	ps := c.live[p.Operation]
 	for i := range ps {
 		if ps[i] == p {
@@ -332,6 +314,20 @@ func (c *courier) forgetLocked(p *parcel) {
 		delete(c.live, p.Operation)
 	} else {
 		c.live[p.Operation] = ps
+	}
+}
+
+// noteLocked keeps, for Status, why the peer did not take a message, until it takes all of a batch and nothing is
+// left to replay.
+func (c *courier) noteLocked(replies []reply) {
+	for _, r := range slices.Backward(replies) {
+		if r.kind != quorum.Acked && r.err != nil {
+			c.refusal = r.err
+			return
+		}
+	}
+	if replies != nil && !c.replaying {
+		c.refusal = nil
 	}
 }
 

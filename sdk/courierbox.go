@@ -25,6 +25,9 @@ func (c *courier) staleLocked(seq uint64) {
 func (c *courier) recorded(p *parcel, seq uint64, err error) {
 	c.mu.Lock()
 	p.known, p.seq = true, seq
+	if p.acked {
+		c.forgetLocked(p)
+	}
 	full := false
 	switch {
 	case seq != 0:
@@ -51,33 +54,49 @@ func (c *courier) recorded(p *parcel, seq uint64, err error) {
 	}
 }
 
-// flush deletes what the peer has acked. One goroutine does it at a time, for all.
+// flush deletes what the peer has acked. One goroutine does it at a time, for all. What the store fails to delete
+// is not sent again; it is deleted later.
 func (c *courier) flush() {
 	c.mu.Lock()
-	if c.flushing {
-		c.mu.Unlock()
+	defer c.mu.Unlock()
+	if c.flushing || c.retrying {
 		return
 	}
 	c.flushing = true
-	for len(c.acked) > 0 {
+	for len(c.acked) > 0 && !c.retrying {
 		seqs := c.acked
 		c.acked = nil
 		c.mu.Unlock()
 		err := c.d.store.Delete(context.WithoutCancel(c.d.ctx), c.id, seqs...)
-		if err != nil {
-			// They are sent again some day, and the peer knows them.
-			c.d.emit(Event{Kind: EventOutboxError, Peer: c.peer(), Err: err, Detail: "messages that the peer has acked stay in the outbox"})
-		}
 		c.mu.Lock()
+		if err != nil {
+			c.acked = append(seqs, c.acked...)
+			c.undeletedLocked(err)
+			break
+		}
+		c.undeleted = 0
 		for _, seq := range seqs {
 			delete(c.acking, seq)
-			if err == nil {
-				c.staleLocked(seq)
-			}
+			c.staleLocked(seq)
 		}
 	}
 	c.flushing = false
-	c.mu.Unlock()
+}
+
+// undeletedLocked has what could not be deleted tried again after a pause.
+func (c *courier) undeletedLocked(err error) {
+	if c.undeleted++; c.undeleted == 1 {
+		c.d.emit(Event{Kind: EventOutboxError, Peer: c.peer(), Err: err, Detail: "messages that the peer has acked stay in the outbox until the store deletes them"})
+	}
+	pause := jitter(c.d.backoff(c.undeleted))
+	c.retrying = c.d.start(func() {
+		c.sleep(pause)
+		c.mu.Lock()
+		c.retrying = false
+		c.mu.Unlock()
+		c.flush()
+		c.d.notify()
+	})
 }
 
 // refuse counts permanent refusals, and sets aside what has had too many.

@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -195,8 +196,8 @@ func (d *delivery) status() map[string]OutboxStatus {
 	for _, c := range d.all() {
 		c.mu.Lock()
 		o := OutboxStatus{Sending: c.busy, Replaying: c.replaying, Width: c.width, Failures: c.failures}
-		if c.lastErr != nil {
-			o.LastError = c.lastErr.Error()
+		if err := cmp.Or(c.lastErr, c.refusal); err != nil {
+			o.LastError = err.Error()
 		}
 		c.mu.Unlock()
 		out[c.id] = o
@@ -238,4 +239,32 @@ func jitter(limit time.Duration) time.Duration {
 // backoff is the upper end of the pause after n failures in a row.
 func (d *delivery) backoff(n int) time.Duration {
 	return min(minBackoff<<min(max(n-1, 0), 16), d.opts.MaxBackoff)
+}
+
+// Flush waits within ctx until the peers have taken everything that the outbox holds for them. What is set
+// aside, and what is kept for peers that left, is not waited for.
+func (f *Federation) Flush(ctx context.Context) error {
+	for {
+		changed := f.delivery.watch()
+		stats, err := f.delivery.store.Stats(ctx)
+		if err != nil {
+			return fmt.Errorf("sdk: flush: outbox: %w", err)
+		}
+		waits, state := 0, f.state.Load()
+		for _, s := range stats {
+			if state.byID[s.Peer] != nil {
+				waits += s.Depth
+			}
+		}
+		if waits == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("sdk: flush: %d messages wait for peers: %w", waits, ctx.Err())
+		case <-f.ctx.Done():
+			return closedError("flush")
+		}
+	}
 }

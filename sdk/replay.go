@@ -1,8 +1,8 @@
 package sdk
 
 import (
-	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -46,6 +46,7 @@ func (c *courier) replay() {
 type replayer struct {
 	c     *courier
 	after uint64              // up to here the queue is done, or held
+	pass  uint64              // counts how often the queue has been looked through
 	held  map[uint64]heldBack // messages that the peer did not take
 	size  int                 // of batches; smaller while one to blame is looked for
 	pace  pace
@@ -59,6 +60,13 @@ type replayer struct {
 type heldBack struct {
 	until time.Time
 	times int
+	seen  uint64 // the pass in which it was last found in the outbox
+}
+
+// newPass begins at the front of the queue. What is held and was not found is gone: somebody has dropped it.
+func (r *replayer) newPass() {
+	maps.DeleteFunc(r.held, func(_ uint64, h heldBack) bool { return h.seen != r.pass })
+	r.after, r.pass = 0, r.pass+1
 }
 
 // step does one round, or waits for the next. It reports whether there is more to do.
@@ -91,10 +99,10 @@ func (r *replayer) step() bool {
 	if !end {
 		return true
 	}
-	r.after = 0
+	r.newPass()
 	c.mu.Lock()
 	if !c.rescan && len(r.held) == 0 {
-		c.replaying = false
+		c.replaying, c.refusal = false, nil
 		c.mu.Unlock()
 		c.d.notify()
 		return false
@@ -108,11 +116,17 @@ func (r *replayer) step() bool {
 	return true
 }
 
-// stop ends the run because there is no peer to bring anything to.
+// stop ends the run because there is no peer to bring anything to, unless the peer is back by now. It reports
+// whether to go on.
 func (r *replayer) stop() bool {
-	r.c.mu.Lock()
-	defer r.c.mu.Unlock()
-	r.c.replaying = false
+	c := r.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known, _ := c.d.carrier.knows(c.id); known && c.d.ctx.Err() == nil {
+		return true
+	}
+	c.replaying = false
+	c.giveUpLocked(reply{kind: quorum.Unsent, err: errLeft})
 	return false
 }
 
@@ -221,10 +235,16 @@ func (r *replayer) choose(entries []outbox.Entry, size int) (batch []*parcel, ex
 		r.after = e.Seq
 		if c.d.age > 0 && now.Sub(e.Created) > c.d.age {
 			expired = append(expired, e.Seq)
-			delete(r.held, e.Seq)
+			for _, l := range c.live[e.Operation] {
+				if l.waiting && l.seq == e.Seq {
+					c.settleLocked(l, reply{kind: quorum.Unsent, err: errAged})
+				}
+			}
 			continue
 		}
 		if h, ok := r.held[e.Seq]; ok && now.Before(h.until) {
+			h.seen = r.pass
+			r.held[e.Seq] = h
 			continue
 		}
 		if c.acking[e.Seq] || c.stale[e.Seq] {
@@ -238,8 +258,13 @@ func (r *replayer) choose(entries []outbox.Entry, size int) (batch []*parcel, ex
 					p, l.waiting = l, false
 				}
 			}
-			if p == nil {
-				continue // on its way already
+			if p == nil { // on its way already
+				for _, l := range live {
+					if l.seq != e.Seq && (l.passed == 0 || e.Seq < l.passed) {
+						l.passed = e.Seq
+					}
+				}
+				continue
 			}
 		}
 		batch = append(batch, p)
@@ -311,6 +336,9 @@ func (r *replayer) deal(batch []*parcel, a answer) (taken int, ok bool) {
 				c.settleLocked(p, a.whole)
 			}
 		}
+		if c.failures >= downAfter {
+			c.giveUpLocked(reply{kind: quorum.Unsent, err: c.lastErr})
+		}
 		c.mu.Unlock()
 		return 0, false
 	}
@@ -326,6 +354,7 @@ func (r *replayer) deal(batch []*parcel, a answer) (taken int, ok bool) {
 			h := r.held[p.seq]
 			h.times++
 			h.until = time.Now().Add(jitter(c.d.backoff(h.times)))
+			h.seen = r.pass
 			r.held[p.seq] = h
 		}
 	}
@@ -356,33 +385,5 @@ func (p *pace) round(rate float64, width int, failed bool) {
 		p.best = rate
 	default:
 		p.best *= 0.99
-	}
-}
-
-// Flush waits within ctx until the peers have taken everything that the outbox holds for them. What is set
-// aside, and what is kept for peers that left, is not waited for.
-func (f *Federation) Flush(ctx context.Context) error {
-	for {
-		changed := f.delivery.watch()
-		stats, err := f.delivery.store.Stats(ctx)
-		if err != nil {
-			return fmt.Errorf("sdk: flush: outbox: %w", err)
-		}
-		waits, state := 0, f.state.Load()
-		for _, s := range stats {
-			if state.byID[s.Peer] != nil {
-				waits += s.Depth
-			}
-		}
-		if waits == 0 {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("sdk: flush: %d messages wait for peers: %w", waits, ctx.Err())
-		case <-f.ctx.Done():
-			return closedError("flush")
-		}
 	}
 }

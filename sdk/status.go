@@ -89,7 +89,7 @@ type OutboxStatus struct {
 	Replaying   bool          // what waits is being sent, or tried again from time to time
 	Width       int           // batches of a replay on their way at once
 	Failures    int           // requests that failed in a row; from 3 on the peer counts as down
-	LastError   string        // of the last of these
+	LastError   string        // of the last of these; without one, why the peer, which answers, does not take a message that waits
 }
 
 // Status returns what is going on now. It asks nobody but the outbox, and waits for nothing else.
