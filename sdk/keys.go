@@ -19,8 +19,12 @@ import (
 // is valid and any directory is cached.
 const retireAfter = time.Hour
 
-// maxPublished bounds the keys that a provider may want published.
-const maxPublished = 32
+// maxKeys bounds the keys that a provider may want published; how many are is signer.MaxDirectoryKeys, the active one
+// and those that are retired among them.
+const maxKeys = 1000
+
+// maxKeySet is how long the key set of a provider may be, in bytes. It leaves room for retired keys.
+const maxKeySet = signer.MaxDirectorySize - signer.MaxDirectoryKeys*512
 
 // A keyring is a KeySet as it is in service: checked, and comparable.
 type keyring struct {
@@ -64,8 +68,8 @@ func newKeyring(set *KeySet, now time.Time) (*keyring, error) {
 	switch {
 	case set == nil || set.Active == nil:
 		return nil, fmt.Errorf("the provider returned no active key and no error: %w", ErrMaterial)
-	case len(set.Published) > maxPublished:
-		return nil, fmt.Errorf("the provider publishes %d keys, more than %d: %w", len(set.Published), maxPublished, ErrMaterial)
+	case len(set.Published) > maxKeys:
+		return nil, fmt.Errorf("the provider publishes %d keys, more than %d: %w", len(set.Published), maxKeys, ErrMaterial)
 	case set.RefreshAfter < 0:
 		return nil, fmt.Errorf("the signing keys are to be refreshed after %v: %w", set.RefreshAfter, ErrMaterial)
 	}
@@ -79,6 +83,9 @@ func newKeyring(set *KeySet, now time.Time) (*keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("published key %d %w", i, err)
 		}
+		if len(ring.published) == signer.MaxDirectoryKeys-1 {
+			break
+		}
 		if !pub.Equal(ring.public) && !slices.ContainsFunc(ring.published, func(p ed25519.PublicKey) bool { return p.Equal(pub) }) {
 			ring.published = append(ring.published, pub)
 		}
@@ -89,8 +96,23 @@ func newKeyring(set *KeySet, now time.Time) (*keyring, error) {
 		}
 	}
 	ring.chains = set.Chains
+	switch data, err := signer.EncodeJWKS(ring.view(new(retirement), now)); {
+	case err != nil:
+		return nil, fmt.Errorf("the signing keys cannot be published: %w: %w", err, ErrMaterial)
+	case len(data) > maxKeySet:
+		return nil, fmt.Errorf("the signing keys with their chains cannot be published: they take %d bytes, more than %d: %w", len(data), maxKeySet, ErrMaterial)
+	}
 	ring.life.Refresh = now.Add(cmpOr(set.RefreshAfter, defaultRefresh))
 	return ring, nil
+}
+
+// view is the key set that this node serves.
+func (r *keyring) view(retired *retirement, now time.Time) signer.KeySetView {
+	view := signer.KeySetView{Validity: keyValidity}
+	for _, k := range retired.published(r, now) {
+		view.Keys = append(view.Keys, signer.PublishedKey{Key: k, Chain: r.chain(k)})
+	}
+	return view
 }
 
 // chain returns the certificates of a key, or nil.
@@ -139,7 +161,8 @@ func (r *retirement) add(pub ed25519.PublicKey, now time.Time) {
 	r.keys = append(r.keys, retiredKey{pub, now.Add(retireAfter)})
 }
 
-// published returns every key that peers must accept: the active one first.
+// published returns the keys that peers must accept: the active one, those of its provider, and the others from the
+// one that was retired last, as many as a key set can hold.
 func (r *retirement) published(ring *keyring, now time.Time) []ed25519.PublicKey {
 	if ring == nil {
 		return nil
@@ -147,7 +170,10 @@ func (r *retirement) published(ring *keyring, now time.Time) []ed25519.PublicKey
 	out := append([]ed25519.PublicKey{ring.public}, ring.published...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, k := range r.keys {
+	for _, k := range slices.Backward(r.keys) {
+		if len(out) == signer.MaxDirectoryKeys {
+			break
+		}
 		if now.Before(k.until) && !slices.ContainsFunc(out, func(p ed25519.PublicKey) bool { return p.Equal(k.public) }) {
 			out = append(out, k.public)
 		}

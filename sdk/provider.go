@@ -55,8 +55,10 @@ type KeyProvider interface {
 // A KeySet is the key that signs from now on and the public keys that peers must still, or already, accept.
 // It is not changed once returned.
 type KeySet struct {
-	Active    signer.Key         // one immutable version
-	Published []crypto.PublicKey // ed25519.PublicKey each; Active's own need not be among them
+	Active signer.Key // one immutable version
+	// Published are ed25519.PublicKey each; Active's own need not be among them. Peers are told the first 15, and then
+	// of keys that were Active before, so those that matter come first: the next one, and the last ones that signed.
+	Published []crypto.PublicKey
 	// Chains are certificates by which a CA vouches for keys of the set, leaf first, in any order: a chain is
 	// for the key that its leaf holds. Optional; they are published with the keys (x5c, RFC 7517 section 4.7).
 	Chains       [][]*x509.Certificate

@@ -118,14 +118,7 @@ func (m *member) named(c *x509.Certificate) bool {
 }
 
 // publishedKeys is the key set that this node serves.
-func (f *Federation) publishedKeys() signer.KeySetView {
-	view := signer.KeySetView{Validity: keyValidity}
-	ring := f.ring()
-	for _, k := range f.retired.published(ring, time.Now()) {
-		view.Keys = append(view.Keys, signer.PublishedKey{Key: k, Chain: ring.chain(k)})
-	}
-	return view
-}
+func (f *Federation) publishedKeys() signer.KeySetView { return f.ring().view(&f.retired, time.Now()) }
 
 type contextKey int
 

@@ -38,7 +38,8 @@ type KeySetView struct {
 const (
 	// MaxDirectorySize is the greatest length of a JWK set, in bytes.
 	MaxDirectorySize = 64 << 10
-	maxPublishedKeys = 16
+	// MaxDirectoryKeys is how many keys one may hold.
+	MaxDirectoryKeys = 16
 	maxChain         = 8
 )
 
@@ -95,7 +96,7 @@ func EncodeJWKS(v KeySetView) ([]byte, error) {
 	return data, nil
 }
 
-// ParseJWKS reads a JWK set of at most MaxDirectorySize bytes and 16 keys. Keys of other kinds or for other
+// ParseJWKS reads a JWK set of at most MaxDirectorySize bytes and MaxDirectoryKeys keys. Keys of other kinds or for other
 // uses are skipped (RFC 7517 section 5). A set that is not well-formed, is over a limit, has a key or a member twice,
 // names one by anything but its thumbprint, or holds a private key matches ErrMaterial. Nothing is said
 // about whether the keys are valid now, nor about their chains beyond that the leaf has the key.
@@ -121,8 +122,8 @@ func parseJWKS(data []byte) (v KeySetView, err error) {
 	if set.Keys == nil {
 		return v, errors.New("no member keys")
 	}
-	if len(set.Keys) > maxPublishedKeys {
-		return v, fmt.Errorf("%d keys, at most %d are taken", len(set.Keys), maxPublishedKeys)
+	if len(set.Keys) > MaxDirectoryKeys {
+		return v, fmt.Errorf("%d keys, at most %d are taken", len(set.Keys), MaxDirectoryKeys)
 	}
 	if s := set.Validity; s != nil {
 		if *s < 0 || *s > int64(maxDuration/time.Second) {
