@@ -12,6 +12,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -184,7 +185,7 @@ func (f *Federation) matches(m *member, l *letter, a *quorum.Ack) error {
 		return fmt.Errorf("%w: digest %v", errNotOurs, a.Digest)
 	case a.Sender != l.sender:
 		return fmt.Errorf("%w: sender %.80q", errNotOurs, a.Sender)
-	case a.Proof != nil && a.Recipient != m.audience():
+	case a.Proof != nil && a.Recipient != m.audience() && !slices.Contains(m.IDs, a.Recipient):
 		return fmt.Errorf("%w: recipient %.80q", errNotOurs, a.Recipient)
 	}
 	return nil

@@ -41,6 +41,15 @@ func (i *identity) names() []string {
 	return names
 }
 
+// isCalled reports whether the certificate has a name, as it is there or in the form in which peers configure it.
+func (i *identity) isCalled(name string) bool {
+	names := i.names()
+	return slices.Contains(names, name) || slices.ContainsFunc(names, func(n string) bool {
+		normal, err := normalizeID(n)
+		return err == nil && normal == name
+	})
+}
+
 func pullIdentity(ctx context.Context, p IdentityProvider) (*identity, error) {
 	id, err := p.Identity(ctx)
 	if err != nil {

@@ -23,6 +23,24 @@ type member struct {
 	*memory
 }
 
+// audience is what messages for the peer are addressed to.
+func (m *member) audience() string {
+	switch {
+	case m.ID != m.URL:
+		return m.ID
+	case len(m.IDs) == 0:
+		return m.ServerName
+	}
+	if seen := m.seen.Load(); seen != nil && len(m.IDs) > 1 {
+		for _, id := range m.IDs {
+			if hasID((*seen)[0], id) {
+				return id
+			}
+		}
+	}
+	return m.IDs[0]
+}
+
 // A memory is what is known of a peer from talking to it. It outlives a change of the list.
 type memory struct {
 	seen    atomic.Pointer[[]*x509.Certificate] // the chain that it showed last

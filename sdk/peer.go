@@ -16,8 +16,8 @@ type Peer struct {
 
 	// ID is what state that outlives a configuration, such as an outbox, is kept under, and what messages
 	// for the peer are addressed to. It must be what the peer calls itself (its Builder.ID or a name in
-	// its certificate) if it is set. Default: the normalised URL as the key of state, ServerName as the
-	// address of messages.
+	// its certificate) if it is set. Default: the normalised URL as the key of state; as the address of
+	// messages ServerName or, where IDs are given, the first of them that its certificate has.
 	ID string
 
 	// URL is the base of everything the peer serves: https, a host, perhaps a port and a path. No user
@@ -61,14 +61,6 @@ func (p Peer) PushURL() string { return strings.TrimSuffix(p.URL, "/") + pushPat
 
 // PullURL is where the peer hands out what came since a cursor: {base}/api/v1/sync/since.
 func (p Peer) PullURL() string { return strings.TrimSuffix(p.URL, "/") + pullPath }
-
-// audience is what messages for the peer are addressed to.
-func (p Peer) audience() string {
-	if p.ID != "" && p.ID != p.URL {
-		return p.ID
-	}
-	return p.ServerName
-}
 
 func (p Peer) clone() Peer {
 	p.IDs = slices.Clone(p.IDs)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -85,7 +86,7 @@ func (f *Federation) startSigning() error {
 
 // isMe reports whether a message to that name is for this node.
 func (f *Federation) isMe(to string) bool {
-	return to == f.ID() || slices.Contains(f.serving.Load().names(), to)
+	return to == f.ID() || f.serving.Load().isCalled(to)
 }
 
 // checkKeyChain accepts a certified signing key if the roots that vouch for the peer vouch for it too, under a
@@ -109,12 +110,18 @@ func (m *member) named(c *x509.Certificate) bool {
 	if len(m.IDs) == 0 {
 		return c.VerifyHostname(m.ServerName) == nil
 	}
-	for _, u := range c.URIs {
-		if slices.Contains(m.IDs, u.String()) {
-			return true
-		}
+	return slices.ContainsFunc(m.IDs, func(id string) bool { return hasID(c, id) })
+}
+
+// hasID reports whether a certificate has a name that is in normal form.
+func hasID(c *x509.Certificate, id string) bool {
+	if !isURI(id) {
+		return c.VerifyHostname(id) == nil
 	}
-	return slices.ContainsFunc(m.IDs, func(id string) bool { return !isURI(id) && c.VerifyHostname(id) == nil })
+	return slices.ContainsFunc(c.URIs, func(u *url.URL) bool {
+		normal, err := normalizeID(u.String())
+		return err == nil && normal == id
+	})
 }
 
 // publishedKeys is the key set that this node serves.
