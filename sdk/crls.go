@@ -3,23 +3,24 @@ package sdk
 import (
 	"bytes"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/alphaonedev/federation/internal/crl"
 )
 
 // forgotten returns the revocation lists of old that b would lose, as long as they can matter: their issuer is among
 // roots, or is no root at all and the list has not run out. A later issue stands for an earlier one if one of issuers
 // signed both. If none of them signed the earlier, which is then an intermediate's that nobody has shown, nothing proves
-// the later one: what it seems to replace is in beside, to stay next to it until it runs out, and needs no decision.
+// the later one: what it seems to replace is in beside, to stay next to it until it runs out, and needs no decision. One
+// that never runs out does need one. A list that is not enforced takes the place of none.
 func forgotten(old, b *bundle, roots, issuers []*x509.Certificate) (back, beside []*x509.RevocationList) {
 	for _, l := range old.crls {
 		signers := signersOf(l, issuers)
 		switch {
-		case isDelta(l):
-			continue
+		case crl.Check(l) != nil:
+			continue // it revoked nothing
 		case slices.ContainsFunc(b.crls, func(n *x509.RevocationList) bool { return bytes.Equal(n.Raw, l.Raw) || replaces(n, l, signers) }):
 			continue
 		case slices.ContainsFunc(old.crls, func(n *x509.RevocationList) bool { return older(l, n) && replaces(n, l, signers) }):
@@ -32,9 +33,13 @@ func forgotten(old, b *bundle, roots, issuers []*x509.Certificate) (back, beside
 		case len(signersOf(l, old.roots)) > 0, ranOut(l):
 			continue
 		}
-		if len(signers) > 0 || !slices.ContainsFunc(b.crls, func(n *x509.RevocationList) bool { return sameSeries(l, n) && !older(n, l) }) {
+		switch {
+		case len(signers) > 0 || !slices.ContainsFunc(b.crls, func(n *x509.RevocationList) bool { return sameSeries(l, n) && !older(n, l) }):
 			back = append(back, l)
-		} else if len(l.RevokedCertificateEntries) > 0 && !l.NextUpdate.IsZero() { // else it would stay for ever
+		case len(l.RevokedCertificateEntries) == 0: // nothing to lose
+		case l.NextUpdate.IsZero():
+			back = append(back, l)
+		default:
 			beside = append(beside, l)
 		}
 	}
@@ -100,28 +105,25 @@ func (f *Federation) issuers(serving, b *bundle) []*x509.Certificate {
 	return out
 }
 
-var (
-	oidDeltaIndicator      = asn1.ObjectIdentifier{2, 5, 29, 27} // a list of changes alone (RFC 5280, section 5.2.4)
-	oidIssuingDistribution = asn1.ObjectIdentifier{2, 5, 29, 28} // it covers a part of what its issuer issued (section 5.2.5)
-)
-
-// isDelta reports whether a list has only what changed since another. It is no issue of that one, and not used.
-func isDelta(l *x509.RevocationList) bool {
-	return slices.ContainsFunc(l.Extensions, func(x pkix.Extension) bool { return x.Id.Equal(oidDeltaIndicator) })
-}
-
-// sameSeries reports whether two lists claim to be issues of one: issuer, its key and what they cover are the same.
+// sameSeries reports whether two lists that can be enforced claim to be issues of one: issuer, its key and what they
+// cover are the same.
 func sameSeries(a, b *x509.RevocationList) bool {
-	return !isDelta(a) && !isDelta(b) && bytes.Equal(a.RawIssuer, b.RawIssuer) && bytes.Equal(a.AuthorityKeyId, b.AuthorityKeyId) && bytes.Equal(part(a), part(b))
+	return bytes.Equal(a.RawIssuer, b.RawIssuer) && bytes.Equal(a.AuthorityKeyId, b.AuthorityKeyId) && bytes.Equal(crl.Part(a), crl.Part(b)) &&
+		crl.Check(a) == nil && crl.Check(b) == nil
 }
 
-func part(l *x509.RevocationList) []byte {
-	for _, x := range l.Extensions {
-		if x.Id.Equal(oidIssuingDistribution) {
-			return x.Value
+// notEnforced says of the newest list in b that could stand for l, were it enforced, why it is not; "" if there is none.
+func notEnforced(b *bundle, l *x509.RevocationList) string {
+	var newest *x509.RevocationList
+	for _, n := range b.crls {
+		if bytes.Equal(n.RawIssuer, l.RawIssuer) && !older(n, l) && crl.Check(n) != nil && (newest == nil || older(newest, n)) {
+			newest = n
 		}
 	}
-	return nil
+	if newest == nil {
+		return ""
+	}
+	return fmt.Sprintf("; the one that it has%s is not enforced: it %v", crlNumber(newest), crl.Check(newest))
 }
 
 // older compares two issues, by number (RFC 5280, section 5.2.3) where both have one.

@@ -36,6 +36,15 @@ func TestARevocationListThatGoesBackIsKeptOut(t *testing.T) {
 		{"a newer list of changes alone", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
 			return certs(m.ca.Certificate, second.Certificate), lists(delta(t, m.ca, 9))
 		}, false, true},
+		{"a newer list with an unknown critical extension", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate, second.Certificate), lists(unenforced(t, m.ca, 9, false))
+		}, false, true},
+		{"a newer indirect list", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate, second.Certificate), lists(unenforced(t, m.ca, 9, true))
+		}, false, true},
+		{"a newer list beside one that is not enforced", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
+			return certs(m.ca.Certificate, second.Certificate), lists(m.ca.CRL(t, sdktest.CRLOptions{Number: 6}), unenforced(t, m.ca, 9, true))
+		}, true, false},
 		{"an older list, and a root less", func(m *mesh, b *node) ([]*x509.Certificate, []*x509.RevocationList) {
 			return certs(m.ca.Certificate), lists(m.ca.CRL(t, sdktest.CRLOptions{Number: 4}))
 		}, false, true},
@@ -86,6 +95,9 @@ func TestARevocationListThatGoesBackIsKeptOut(t *testing.T) {
 			}
 			if !tt.held {
 				return
+			}
+			if strings.HasPrefix(tt.name, "a newer indirect") && !strings.Contains(held[0].Reason, "(number 9) is not enforced: it is an indirect list") {
+				t.Errorf("held %+v, which does not say why the newer list is nothing", held[0])
 			}
 			if !held[0].Deadline.IsZero() || !strings.Contains(held[0].Reason, "number 5") {
 				t.Errorf("held %+v, want no deadline and the number of the list", held[0])
@@ -165,6 +177,28 @@ func delta(t *testing.T, ca *sdktest.CA, number int64) *x509.RevocationList {
 	return list
 }
 
+// unenforced makes a list, with nothing revoked by ca, that nobody enforces: it has an entry that speaks for another
+// issuer, or an extension of its own.
+func unenforced(t *testing.T, ca *sdktest.CA, number int64, indirect bool) *x509.RevocationList {
+	t.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(number), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
+	extension := []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
+	if indirect {
+		extension[0].Id = asn1.ObjectIdentifier{2, 5, 29, 29}
+		list.RevokedCertificateEntries = []x509.RevocationListEntry{{SerialNumber: big.NewInt(1), RevocationTime: time.Now(), ExtraExtensions: extension}}
+	} else {
+		list.ExtraExtensions = extension
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, ca.Certificate, ca.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err = x509.ParseRevocationList(der); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
 func lists(l ...*x509.RevocationList) []*x509.RevocationList { return l }
 
 // Only a list that the same CA signed takes the place of another: one that is forged lifts no revocation, and does not
@@ -233,5 +267,30 @@ func TestAForgedRevocationListReplacesNone(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A list that has no end, of an intermediate that nobody has shown, does not give way to one that is newer by its number
+// alone.
+func TestAnEndlessListDoesNotGiveWayByNumberAlone(t *testing.T) {
+	m := newMesh(t, 2, echo, func(_ *node, b *sdk.Builder) { b.Quorum.Writes = 1 })
+	a, b := m.nodes[0], m.nodes[1]
+	ca := m.ca.Intermediate(t, sdktest.CAOptions{Name: "issuer"})
+	forger := sdktest.NewCA(t, sdktest.CAOptions{Name: "issuer"})
+	forger.Certificate.SubjectKeyId = ca.Certificate.SubjectKeyId
+	leaf := ca.Issue(t, sdktest.Leaf{DNS: []string{"b.example"}})
+	b.identity.set(func(s *source) { s.cert = leaf.TLS })
+	b.waitChange(t, sdk.RoleIdentity, 2)
+	genuine := ca.CRL(t, sdktest.CRLOptions{Number: 5, Revoked: certs(leaf.Leaf)})
+	genuine.NextUpdate = time.Time{} // as one is parsed that has none
+	for _, l := range []*x509.RevocationList{genuine, forger.CRL(t, sdktest.CRLOptions{Number: 999})} {
+		a.trust.set(func(s *source) { s.crls = lists(l) })
+		a.pull(t)
+		if _, err := post(t, a, b, "x"); err == nil {
+			t.Errorf("with list %v a revoked peer was reached", l.Number)
+		}
+	}
+	if held := a.fed.Status().Held; len(held) != 1 {
+		t.Errorf("held %+v, want the list that claims to be newer", held)
 	}
 }

@@ -89,7 +89,7 @@ func (h *holds) admit(ctx context.Context, s *scope, b *bundle) *bundle {
 	}
 	for _, l := range back {
 		kind, held.Deadline = EventRefused, time.Time{}
-		reasons = append(reasons, fmt.Sprintf("the new bundle has no revocation list of %q, signed by it, as new as the one in service%s, and would trust again what that revokes", l.Issuer.String(), crlNumber(l)))
+		reasons = append(reasons, fmt.Sprintf("the new bundle has no revocation list of %q, signed by it, as new as the one in service%s, and would trust again what that revokes%s", l.Issuer.String(), crlNumber(l), notEnforced(b, l)))
 	}
 	if kind == "" {
 		h.drop(s)

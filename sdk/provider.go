@@ -21,9 +21,10 @@ type TrustProvider interface {
 
 // A TrustBundle is the trusted roots and what they have revoked. It is not changed once returned. A list that is in
 // service and missing from the next bundle, or older there, stays in force until Confirm, a newer one that the same CA
-// signed, or the removal of its CA: a list that is lost or forged revokes nothing less. The list of an intermediate that
-// is no root stays at most until its NextUpdate, if it has one; until then also beside a newer one, as long as neither
-// this node nor a peer has shown the intermediate's certificate, by which alone the newer one can be checked.
+// signed, or the removal of its CA: a list that is lost, forged, or not enforced (delta, indirect, with a critical
+// extension that is not known) revokes nothing less. The list of an intermediate that is no root stays at most until its
+// NextUpdate, if it has one; until then also beside a newer one, as long as neither this node nor a peer has shown the
+// intermediate's certificate, by which alone the newer one can be checked.
 type TrustBundle struct {
 	Roots        []*x509.Certificate    // at least one
 	CRLs         []*x509.RevocationList // RFC 5280; each signed by a root or an intermediate of it

@@ -3,11 +3,11 @@ package transport
 import (
 	"crypto/sha256"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
+	"github.com/alphaonedev/federation/internal/crl"
 	"github.com/alphaonedev/federation/internal/fault"
 )
 
@@ -16,8 +16,8 @@ import (
 type scope struct {
 	key   [32]byte
 	pool  *x509.CertPool
-	roots map[string]bool   // by DER
-	crls  map[string][]*crl // by issuer's raw subject
+	roots map[string]bool              // by DER
+	crls  map[string][]*revocationList // by issuer's raw subject
 }
 
 // scopeKey hashes what a Trust contains.
@@ -68,7 +68,7 @@ func compileScope(t *Trust, key [32]byte) (*scope, []error) {
 			continue
 		}
 		if s.crls == nil {
-			s.crls = make(map[string][]*crl)
+			s.crls = make(map[string][]*revocationList)
 		}
 		s.crls[string(l.RawIssuer)] = append(s.crls[string(l.RawIssuer)], c)
 	}
@@ -110,8 +110,8 @@ func (s *scope) revoked(chain []*x509.Certificate, now time.Time, strict bool, g
 	return until, nil
 }
 
-// A crl is a revocation list in the form in which it is asked.
-type crl struct {
+// A revocationList is a CRL in the form in which it is asked.
+type revocationList struct {
 	list    *x509.RevocationList
 	revoked map[string]bool // by serial number, big-endian
 	// signer is the last certificate that was found to have signed the list.
@@ -119,31 +119,14 @@ type crl struct {
 	stale  atomic.Bool // its being stale was told
 }
 
-var (
-	oidDelta       = []int{2, 5, 29, 27} // RFC 5280 section 5.2.4
-	oidIssuingDist = []int{2, 5, 29, 28} // section 5.2.5
-	oidCertIssuer  = []int{2, 5, 29, 29} // section 5.3.3
-)
-
 const reasonRemoveFromCRL = 8
 
-func compileCRL(l *x509.RevocationList) (*crl, error) {
-	for _, x := range l.Extensions {
-		switch {
-		case x.Id.Equal(oidDelta):
-			return nil, errors.New("is a delta list: give the complete one")
-		case x.Id.Equal(oidIssuingDist) || !x.Critical:
-		default:
-			return nil, fmt.Errorf("has an unknown critical extension %s", x.Id)
-		}
+func compileCRL(l *x509.RevocationList) (*revocationList, error) {
+	if err := crl.Check(l); err != nil {
+		return nil, err
 	}
-	c := &crl{list: l, revoked: make(map[string]bool, len(l.RevokedCertificateEntries))}
+	c := &revocationList{list: l, revoked: make(map[string]bool, len(l.RevokedCertificateEntries))}
 	for _, r := range l.RevokedCertificateEntries {
-		for _, x := range r.Extensions {
-			if x.Id.Equal(oidCertIssuer) {
-				return nil, errors.New("is an indirect list: give the list of the issuer itself")
-			}
-		}
 		if r.ReasonCode != reasonRemoveFromCRL {
 			c.revoked[string(r.SerialNumber.Bytes())] = true
 		}
@@ -153,7 +136,7 @@ func compileCRL(l *x509.RevocationList) (*crl, error) {
 
 // vouched returns an error if the list bears the name of a root and no root of that name signed it. The
 // list of an intermediate is checked when the intermediate is seen.
-func (c *crl) vouched(roots []*x509.Certificate) error {
+func (c *revocationList) vouched(roots []*x509.Certificate) error {
 	var err error
 	for _, r := range roots {
 		if string(r.RawSubject) != string(c.list.RawIssuer) {
@@ -170,7 +153,7 @@ func (c *crl) vouched(roots []*x509.Certificate) error {
 	return nil
 }
 
-func (c *crl) signedBy(issuer *x509.Certificate) bool {
+func (c *revocationList) signedBy(issuer *x509.Certificate) bool {
 	if s := c.signer.Load(); s != nil && s.Equal(issuer) {
 		return true
 	}
