@@ -133,10 +133,28 @@ func refusalOf(resp *http.Response) answer {
 	case http.StatusInternalServerError:
 		a.content = true
 	}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-		a.after = min(time.Duration(s)*time.Second, time.Minute)
-	}
+	a.after = retryAfter(resp.Header, time.Now())
 	return a
+}
+
+// maxRetryAfter is the longest pause that a peer may ask for.
+const maxRetryAfter = time.Minute
+
+// retryAfter reads how long a peer asks to be left alone (RFC 9110, section 10.2.3): seconds, or a date by its own clock,
+// which the answer's Date shows.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	v := h.Get("Retry-After")
+	if s, err := strconv.ParseUint(v, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(s, uint64(maxRetryAfter/time.Second))) * time.Second
+	}
+	at, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	if date, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = date
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
 var errNotOurs = errors.New("the ack is about something else")
