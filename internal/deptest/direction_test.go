@@ -27,7 +27,7 @@ var rules = map[string][]string{
 	"sdk/plugin":       {"sdk", "sdk/plugin/...", "signer", "internal/fault"},
 	"sdk/plugin/proto": {},
 	"sdk/plugin/plugincheck": {
-		"sdk", "sdk/plugin/...", "sdk/providertest", "sdk/sdktest", "signer", "internal/fault",
+		"sdk", "sdk/plugin/...", "sdk/providertest", "sdk/sdktest", "signer", "internal/fault", "internal/procs",
 	},
 	"sdk/providertest": {"sdk", "sdk/sdktest", "signer", "internal/fault"},
 	"sdk/sdktest":      {"sdk", "sdk/quorum", "sdk/outbox", "signer", "transport", "internal/fault"},

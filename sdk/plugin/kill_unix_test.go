@@ -5,6 +5,8 @@ package plugin_test
 import (
 	"syscall"
 	"testing"
+
+	"github.com/alphaonedev/federation/internal/procs"
 )
 
 func killProcess(t testing.TB, pid int) {
@@ -14,4 +16,4 @@ func killProcess(t testing.TB, pid int) {
 	}
 }
 
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
+func alive(pid int) bool { return procs.Running(pid) }

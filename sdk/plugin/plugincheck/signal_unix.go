@@ -2,9 +2,12 @@
 
 package main
 
-import "syscall"
+import (
+	"syscall"
+
+	"github.com/alphaonedev/federation/internal/procs"
+)
 
 const terminate = syscall.SIGTERM
 
-// running reports whether a process exists.
-func running(pid int) bool { return syscall.Kill(pid, 0) == nil }
+func running(pid int) bool { return procs.Running(pid) }
