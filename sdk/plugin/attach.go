@@ -114,7 +114,7 @@ func attach(ctx context.Context, c *Config, generation uint64, logs *logReader, 
 	}
 	in := newInstance(generation, c.Limits, logs, log)
 	own := tls.Certificate{Certificate: [][]byte{a.Client}, PrivateKey: key}
-	if err = in.connect(addr, clientTLS(own, server)); err == nil {
+	if err = in.connect(addr, clientTLS(own, server, func(error) {})); err == nil {
 		err = in.greet(ctx)
 	}
 	if err != nil {

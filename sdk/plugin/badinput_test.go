@@ -2,7 +2,9 @@ package plugin_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +58,16 @@ func TestAPluginThatCannotStartIsAClearErrorWithinItsBound(t *testing.T) {
 			c.SHA256, c.Unpinned = "", true
 		}
 	}
+	pinned := func(set func(testing.TB, *plugin.Config)) func(testing.TB, *plugin.Config) {
+		return func(t testing.TB, c *plugin.Config) {
+			set(t, c)
+			b, err := os.ReadFile(c.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.SHA256, c.Unpinned = fmt.Sprintf("%x", sha256.Sum256(b)), false
+		}
+	}
 	for _, tt := range []struct {
 		name string
 		mode string
@@ -69,19 +81,26 @@ func TestAPluginThatCannotStartIsAClearErrorWithinItsBound(t *testing.T) {
 		{"no path", "good", func(_ testing.TB, c *plugin.Config) { c.Path = "" }, fault.ErrConfig, "Path"},
 		{"relative path", "good", func(_ testing.TB, c *plugin.Config) { c.Path = "plugin" }, fault.ErrConfig, "not absolute"},
 		{"missing binary", "good", func(t testing.TB, c *plugin.Config) { c.Path = filepath.Join(t.TempDir(), "none") }, fault.ErrNotFound, "Path"},
-		{"a folder", "good", func(t testing.TB, c *plugin.Config) { c.Path = t.TempDir() }, fault.ErrConfig, "no regular file"},
+		{"a folder", "good", func(t testing.TB, c *plugin.Config) { c.Path = t.TempDir() }, fault.ErrConfig, "plugin: Path: "},
 		{"not executable", "good", file(0o600, "#!/bin/sh\n"), fault.ErrConfig, "chmod +x"},
-		{"no format that the kernel knows", "good", file(0o700, "\x00\x01nonsense"), fault.ErrUnavailable, "start"},
+		{"no format that the kernel knows", "good", file(0o700, "\x00\x01nonsense"), fault.ErrConfig, "no program for this machine"},
+		{"a script that names no interpreter", "good", file(0o700, "echo hello\n"), fault.ErrConfig, "a script begins with #!"},
+		{"a script whose interpreter is missing", "good", file(0o700, "#!/no/such/interpreter\n"), fault.ErrConfig, "the interpreter"},
+		{"a file without a format, pinned", "good", pinned(file(0o700, "\x00\x01nonsense")), fault.ErrConfig, "no program for this machine"},
 		{"a binary that is no plugin", "good", func(_ testing.TB, c *plugin.Config) {
 			c.Path, c.SHA256, c.Unpinned, c.Args = "/bin/echo", "", true, []string{"hello"}
 		}, fault.ErrUnavailable, `printed "hello"`},
 		{"reserved name in the environment", "good", func(_ testing.TB, c *plugin.Config) { c.Env = []string{"PLUGIN_CLIENT_CERT=x"} }, fault.ErrConfig, "Env"},
 		{"prints first", "prints", nil, fault.ErrUnavailable, "standard output belongs to the handshake"},
-		{"prints without end", "prints-on", nil, fault.ErrUnavailable, "handshake"},
+		{"prints without end", "prints-on", nil, fault.ErrUnavailable, "longer than 8192 octets"},
+		{"prints a long handshake line", "long-line", nil, fault.ErrUnavailable, "longer than 8192 octets"},
+		{"breaks no line", "no-line-break", nil, fault.ErrUnavailable, "no handshake line (with its line break, and flushed)"},
+		{"ends in the line", "ends-in-line", nil, fault.ErrUnavailable, "without a line break"},
+		{"names another certificate", "other-certificate", nil, fault.ErrPermission, "another certificate"},
 		{"exits at once", "exits", nil, fault.ErrUnavailable, "exit status 7"},
 		{"exits at once and says why", "exits", nil, fault.ErrUnavailable, "no licence today"},
-		{"hangs in start", "hangs", nil, fault.ErrUnavailable, "no answer within"},
-		{"hangs after the handshake line", "hangs-after", nil, fault.ErrUnavailable, "no answer within"},
+		{"hangs in start", "hangs", nil, fault.ErrUnavailable, "no handshake line"},
+		{"listens nowhere", "hangs-after", nil, fault.ErrUnavailable, "no such file or directory"},
 		{"hangs in Info", "hangs-in-info", nil, fault.ErrUnavailable, "no answer within"},
 		{"hangs in Configure", "hangs-in-configure", nil, fault.ErrUnavailable, "no answer in"},
 		{"speaks another version", "version", nil, fault.ErrUnavailable, `version "99" of the protocol`},
@@ -101,7 +120,7 @@ func TestAPluginThatCannotStartIsAClearErrorWithinItsBound(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := config(t, tt.mode)
 			c.Limits.Start = 5 * time.Second
-			if strings.Contains(tt.mode, "hangs") {
+			if strings.Contains(tt.mode, "hangs") || tt.mode == "no-line-break" {
 				c.Limits.Start = 1500 * time.Millisecond
 			}
 			nothingLeft(t, &c)
@@ -122,6 +141,9 @@ func TestAPluginThatCannotStartIsAClearErrorWithinItsBound(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("error %q does not say %q", err, tt.says)
+			}
+			if text := err.Error(); !strings.HasPrefix(text, "plugin") || strings.Count(text, "plugin: ") > 1 || strings.ContainsAny(text, "\n\x1b") {
+				t.Errorf("error %q is not one line that begins with the package's name", err)
 			}
 		})
 	}
@@ -157,6 +179,8 @@ func TestAnAnswerThatFailsACheckIsRejected(t *testing.T) {
 		{"long-signature", identity, "1048576 octets"},
 		{"no-signature", identity, "does not verify"},
 		{"wrong-eku", identity, "extended key usage"},
+		{"wrong-usage", identity, "digitalSignature"},
+		{"ca-leaf", identity, "certificate of a CA"},
 		{"expired", identity, "the leaf ended"},
 		{"no-chain", identity, "0 certificates"},
 		{"long-chain", identity, "21 certificates"},

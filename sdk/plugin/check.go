@@ -108,6 +108,10 @@ func checkIdentity(r *pluginpb.IdentityResponse, now time.Time) (*checkedIdentit
 		return nil, fmt.Errorf("%w: %w: the leaf ended at %v", fault.ErrMaterial, fault.ErrExpired, leaf.NotAfter)
 	case now.Add(5 * time.Minute).Before(leaf.NotBefore):
 		return nil, unusable("the leaf is valid from %v only", leaf.NotBefore)
+	case leaf.IsCA:
+		return nil, unusable("the leaf is a certificate of a CA, which could issue others; a node needs one with CA:FALSE")
+	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+		return nil, unusable("the leaf's key usage does not allow digitalSignature, which TLS 1.3 needs (RFC 8446, section 4.4.2.2)")
 	case !authenticates(leaf):
 		return nil, unusable("the leaf's extended key usage allows neither clientAuth nor serverAuth")
 	}
@@ -198,9 +202,9 @@ func checkKeyChains(r *pluginpb.SigningKeysResponse, active ed25519.PublicKey, p
 		}
 		var chain []*x509.Certificate
 		for _, der := range kc.Certificates {
-			cert, err := x509.ParseCertificate(der)
+			cert, err := certificate(der)
 			if err != nil {
-				return nil, unusable("a certificate in the chain %d of a key does not parse: %v", i, err)
+				return nil, unusable("a certificate in the chain %d of a key: %w", i, err)
 			}
 			chain = append(chain, cert)
 		}

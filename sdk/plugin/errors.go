@@ -117,7 +117,7 @@ func fromStatus(err error, redact func(string) string) (time.Duration, error) {
 				out.is = m.is
 			}
 		}
-		retry = min(time.Duration(max(d.RetryAfterMs, 0))*time.Millisecond, 24*time.Hour)
+		retry = min(fromMillis(d.RetryAfterMs), 24*time.Hour)
 		if d.Field != "" && errors.Is(out.is, fault.ErrConfig) {
 			out.cause = &fault.ConfigError{Field: clean(redact(d.Field)), Err: errors.New(text)}
 		}

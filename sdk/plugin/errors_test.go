@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/alphaonedev/federation/internal/fault"
+	pluginpb "github.com/alphaonedev/federation/sdk/plugin/proto"
 )
 
 func asIs(s string) string { return s }
@@ -63,6 +64,15 @@ func TestTheDetailsOfAnErrorCrossTheSocket(t *testing.T) {
 	}), asIs)
 	if retry != 90*time.Second || got.Error() != "too fast: unavailable" {
 		t.Errorf("%v, %q", retry, got)
+	}
+	for ms, want := range map[int64]time.Duration{1<<63 - 1: 24 * time.Hour, -1 << 63: 0} {
+		st, err := status.New(codes.Unavailable, "x").WithDetails(&pluginpb.ErrorDetail{RetryAfterMs: ms})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if retry, _ := fromStatus(st.Err(), asIs); retry != want {
+			t.Errorf("to be left alone for %d ms: %v, want %v", ms, retry, want)
+		}
 	}
 	_, got = fromStatus(toStatus(&fault.ConfigError{Field: "url", Err: errors.New("no scheme")}), asIs)
 	if ce, ok := errors.AsType[*fault.ConfigError](got); !ok || ce.Field != "url" || !errors.Is(got, fault.ErrConfig) {

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -28,12 +29,32 @@ type handshake struct {
 	certificate      *x509.Certificate
 }
 
+var errNoLineBreak = errors.New("without a line break")
+
+// readHandshake takes the first line of standard output.
+func readHandshake(r *bufio.Reader) (*handshake, error) {
+	line, err := r.ReadSlice('\n')
+	switch {
+	case err == bufio.ErrBufferFull:
+		return nil, fmt.Errorf("the first line that it printed is longer than %d octets (%q): it is no handshake line; "+
+			"standard output belongs to the handshake: print to standard error", len(line), shown(string(line)))
+	case err != nil && len(bytes.TrimSpace(line)) > 0:
+		return nil, fmt.Errorf("its standard output ended after %q, %w", shown(string(line)), errNoLineBreak)
+	}
+	return parseHandshake(string(line))
+}
+
+// shown is the beginning of a line, fit for an error.
+func shown(line string) string {
+	line = clean(strings.TrimRight(line, "\r\n"))
+	if len(line) > 120 {
+		line = line[:120] + "…"
+	}
+	return line
+}
+
 // parseHandshake judges the line by itself, so that the author reads what is wrong and how to cure it.
 func parseHandshake(line string) (*handshake, error) {
-	shown := clean(line)
-	if len(shown) > 120 {
-		shown = shown[:120] + "…"
-	}
 	if strings.TrimSpace(line) == "" {
 		return nil, errors.New("it ended, or closed its standard output, before the handshake line; " +
 			"is it a plugin? Its log may tell")
@@ -41,7 +62,7 @@ func parseHandshake(line string) (*handshake, error) {
 	parts := strings.Split(strings.TrimSpace(line), "|")
 	if len(parts) < 5 {
 		return nil, fmt.Errorf("it printed %q before the handshake line, or is no plugin; "+
-			"standard output belongs to the handshake: print to standard error", shown)
+			"standard output belongs to the handshake: print to standard error", shown(line))
 	}
 	if parts[0] != "1" {
 		return nil, fmt.Errorf("it speaks version %q of go-plugin's handshake, want 1", clean(parts[0]))
@@ -98,8 +119,8 @@ func hostCertificate(name string) (tls.Certificate, []byte, error) {
 }
 
 // clientTLS accepts one server certificate and no other: the one of the handshake line. Neither names nor
-// dates matter then.
-func clientTLS(own tls.Certificate, server *x509.Certificate) *tls.Config {
+// dates matter then. Another one is told to refused, too, because gRPC would try again for as long as it may.
+func clientTLS(own tls.Certificate, server *x509.Certificate, refused func(error)) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		ServerName:         "localhost",
@@ -109,7 +130,9 @@ func clientTLS(own tls.Certificate, server *x509.Certificate) *tls.Config {
 		},
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if len(s.PeerCertificates) == 0 || !bytes.Equal(s.PeerCertificates[0].Raw, server.Raw) {
-				return fmt.Errorf("%w: the plugin's socket shows another certificate than its handshake line", fault.ErrPermission)
+				err := fmt.Errorf("%w: its socket shows another certificate than its handshake line", fault.ErrPermission)
+				refused(err)
+				return err
 			}
 			return nil
 		},

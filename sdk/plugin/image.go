@@ -34,10 +34,10 @@ const maxFile = 1 << 30
 
 func newImage(c *Config) (*image, error) {
 	im := &image{path: c.Path, argv0: c.Path, dir: string(filepath.Separator)}
-	if err := executable(c.Path); err != nil {
-		return nil, err
+	err := executable(c.Path)
+	if err == nil {
+		err = im.fill(c)
 	}
-	err := im.fill(c)
 	if err != nil {
 		im.close()
 		return nil, err
@@ -87,7 +87,7 @@ func (im *image) copyToFolder(f io.Reader, c *Config) error {
 	}
 	name := filepath.Join(im.private, filepath.Base(c.Path))
 	if err := copyVerified(name, f, c.SHA256, 0o500); err != nil {
-		return fmt.Errorf("plugin: %s: %w", c.Path, err)
+		return fmt.Errorf("%s: %w", c.Path, err)
 	}
 	im.path = name
 	return nil
@@ -98,7 +98,7 @@ func (im *image) makePrivate(c *Config) (err error) {
 		return nil
 	}
 	if im.private, err = os.MkdirTemp(c.TempDir, "fedplugin"); err != nil {
-		return fmt.Errorf("plugin: a private folder for the copy: %w", err)
+		return fmt.Errorf("a private folder for the copy: %w", err)
 	}
 	return nil
 }
@@ -111,7 +111,7 @@ func (im *image) copyFiles(c *Config) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Files)) {
 		from, to := filepath.Join(c.Dir, name), filepath.Join(im.private, name)
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			return fmt.Errorf("plugin: a private folder for the copy: %w", err)
+			return fmt.Errorf("a private folder for the copy: %w", err)
 		}
 		info, err := os.Stat(from)
 		if err != nil {
@@ -127,7 +127,7 @@ func (im *image) copyFiles(c *Config) error {
 		err = copyVerified(to, f, c.Files[name], 0o400|info.Mode().Perm()&0o100)
 		f.Close()
 		if err != nil {
-			return fmt.Errorf("plugin: %s: %w", from, err)
+			return fmt.Errorf("%s: %w", from, err)
 		}
 		fmt.Fprintf(manifest, "%s  %s\n", strings.ToLower(c.Files[name]), filepath.ToSlash(name))
 	}

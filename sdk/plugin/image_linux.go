@@ -23,7 +23,7 @@ func (im *image) copyToMemory(r io.Reader, c *Config) (bool, error) {
 	f := os.NewFile(uintptr(fd), "plugin")
 	if err := copyHashed(f, r, c.SHA256); err != nil {
 		f.Close()
-		return false, fmt.Errorf("plugin: %s: %w", c.Path, err)
+		return false, fmt.Errorf("%s: %w", c.Path, err)
 	}
 	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	path := fmt.Sprintf("/proc/self/fd/%d", fd)
@@ -49,7 +49,7 @@ func (im *image) pinInPlace(c *Config) error {
 	}
 	if err := copyHashed(io.Discard, f, c.SHA256); err != nil {
 		f.Close()
-		return fmt.Errorf("plugin: %s: %w", c.Path, err)
+		return fmt.Errorf("%s: %w", c.Path, err)
 	}
 	im.keep = f
 	if path := fmt.Sprintf("/proc/self/fd/%d", f.Fd()); exists(path) {

@@ -21,7 +21,7 @@ func (im *image) pinInPlace(c *Config) error {
 	}
 	defer f.Close()
 	if err := copyHashed(io.Discard, f, c.SHA256); err != nil {
-		return fmt.Errorf("plugin: %s: %w", c.Path, err)
+		return fmt.Errorf("%s: %w", c.Path, err)
 	}
 	return nil
 }

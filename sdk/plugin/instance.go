@@ -29,6 +29,7 @@ import (
 // An instance is one running plugin process with the connection to it: a generation.
 type instance struct {
 	generation uint64
+	began      time.Time
 	image      *image   // nil when attached
 	proc       *process // nil when attached
 	dir        string   // private folder of the socket
@@ -68,6 +69,8 @@ type instance struct {
 func launch(ctx context.Context, im *image, c *Config, generation uint64, logs *logReader, log hclog.Logger) (_ *instance, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Limits.Start)
 	defer cancel()
+	ctx, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
 	in := newInstance(generation, c.Limits, logs, log)
 	in.image, in.proc = im, newProcess(c, logs)
 	defer func() {
@@ -103,11 +106,7 @@ func launch(ctx context.Context, im *image, c *Config, generation uint64, logs *
 	if !abort() || err != nil {
 		return nil, in.startError(ctx, err)
 	}
-	h, err := parseHandshake(in.proc.line)
-	if err != nil {
-		return nil, in.startError(ctx, err)
-	}
-	if err := in.connect(addr, clientTLS(own, h.certificate)); err != nil {
+	if err := in.connect(addr, clientTLS(own, in.proc.shake.certificate, refuse)); err != nil {
 		return nil, in.startError(ctx, err)
 	}
 	if err := in.greet(ctx); err != nil {
@@ -123,7 +122,7 @@ func launch(ctx context.Context, im *image, c *Config, generation uint64, logs *
 
 func newInstance(generation uint64, l Limits, logs *logReader, log hclog.Logger) *instance {
 	in := &instance{
-		generation: generation, limits: l, logs: logs, log: log,
+		generation: generation, began: time.Now(), limits: l, logs: logs, log: log,
 		dead: make(chan struct{}), probe: make(chan struct{}, 1),
 	}
 	in.ctx, in.cancel = context.WithCancel(context.Background())
@@ -216,17 +215,25 @@ func (in *instance) validate(ctx context.Context, s Settings) error {
 
 // startError says why a plugin did not start, with the last lines of its log.
 func (in *instance) startError(ctx context.Context, err error) error {
-	name := "plugin"
+	const noAnswer = "no answer"
+	name, late := "plugin", noAnswer
 	if in.proc != nil {
 		name = "plugin " + in.proc.name
 		// What the line says is worth more than what go-plugin makes of it.
 		select {
 		case <-in.proc.seen:
-			if _, bad := parseHandshake(in.proc.line); bad != nil && in.proc.pid > 0 {
+			if bad := in.proc.bad; bad != nil && in.proc.pid > 0 {
 				err = in.ended(bad)
 			}
 		default:
 		}
+		if !in.proc.shook() {
+			late = "no handshake line (with its line break, and flushed) on its standard output"
+		}
+	}
+	cause := context.Cause(ctx)
+	if errors.Is(cause, fault.ErrPermission) { // another certificate
+		err, cause = cause, nil
 	}
 	is := fault.ErrUnavailable
 	for _, s := range []error{fault.ErrConfig, fault.ErrMaterial, fault.ErrPermission, fault.ErrUnsupported} {
@@ -234,12 +241,17 @@ func (in *instance) startError(ctx context.Context, err error) error {
 			is = s
 		}
 	}
-	cause := context.Cause(ctx)
 	if cause == nil && strings.Contains(err.Error(), "timeout while waiting for plugin") {
 		cause = context.DeadlineExceeded // go-plugin's own timer, set to the same limit, rang first
 	}
+	if errors.Is(cause, context.DeadlineExceeded) {
+		if err != nil && late == noAnswer || errors.Is(err, errNoLineBreak) { // which step, and what the last attempt to connect found
+			cause = fmt.Errorf("%w (%w)", cause, err)
+		}
+		return fmt.Errorf("%s: start: %w: %s within %v: %w%s", name, is, late, in.patience(ctx), cause, in.said())
+	}
 	if cause != nil {
-		return fmt.Errorf("%s: start: %w: no answer within %v: %w%s", name, is, in.limits.Start, cause, in.said())
+		return fmt.Errorf("%s: start: %w: %w%s", name, is, cause, in.said())
 	}
 	if errors.Is(err, is) {
 		return fmt.Errorf("%s: start: %w%s", name, err, in.said())
@@ -247,10 +259,21 @@ func (in *instance) startError(ctx context.Context, err error) error {
 	return fmt.Errorf("%s: start: %w: %w%s", name, is, err, in.said())
 }
 
+// patience is how long the start was given: Limits.Start, or less where the caller's context ends sooner.
+func (in *instance) patience(ctx context.Context) time.Duration {
+	if end, ok := ctx.Deadline(); ok {
+		return end.Sub(in.began).Round(time.Millisecond)
+	}
+	return in.limits.Start
+}
+
 // ended adds how the process ended, if it did so by itself.
 func (in *instance) ended(err error) error {
 	select {
 	case <-in.proc.exited:
+		if in.proc.killed() {
+			return err
+		}
 		return fmt.Errorf("%w (%w)", err, in.proc.err)
 	case <-time.After(pipeGrace):
 		return err

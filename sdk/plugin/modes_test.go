@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"log"
 	"math/big"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -108,6 +109,26 @@ func serveMode(mode string, args []string) {
 	case "hangs-after":
 		line := "1|1|unix|" + os.Getenv("PLUGIN_UNIX_SOCKET_DIR") + "/s|grpc|" + certificateLine()
 		fmt.Println(line)
+		time.Sleep(time.Hour)
+	case "other-certificate":
+		l := listen()
+		fmt.Println("1|1|unix|" + l.Addr().String() + "|grpc|" + certificateLine())
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(io.Discard, c) }()
+		}
+	case "no-line-break":
+		fmt.Print("1|1|unix|/s|grpc|" + certificateLine())
+		time.Sleep(time.Hour)
+	case "ends-in-line":
+		fmt.Print("1|1|unix|/s|grpc|" + certificateLine())
+		os.Stdout.Close()
+		time.Sleep(time.Hour)
+	case "long-line":
+		fmt.Println("1|1|unix|/s|grpc|" + strings.Repeat("A", 1<<20))
 		time.Sleep(time.Hour)
 	case "version":
 		fmt.Println("1|99|unix|/s|grpc|" + certificateLine())
@@ -207,6 +228,20 @@ func certificateLine() string {
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
 	der, _ := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	return base64.RawStdEncoding.EncodeToString(der)
+}
+
+// listen listens at the socket with a certificate that no handshake line names.
+func listen() net.Listener {
+	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, _ := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	l, err := tls.Listen("unix", os.Getenv("PLUGIN_UNIX_SOCKET_DIR")+"/s", &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"h2"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return l
 }
 
 // says is a plugin whose bundle is an error with what f returns.

@@ -102,7 +102,7 @@ func Open(ctx context.Context, c Config) (*Plugin, error) {
 	if c.Attach == "" {
 		im, err := newImage(&c)
 		if err != nil {
-			return fail(err)
+			return fail(fmt.Errorf("plugin: %w", err))
 		}
 		p.image = im
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-plugin/runner"
@@ -37,8 +39,9 @@ type process struct {
 
 	stdout, stderr *os.File      // our ends
 	first          chan string   // the handshake line; closed after it, or at the end of output
-	line           string        // what came through first; guarded by the close of seen
-	seen           chan struct{} // closed when line is set
+	shake          *handshake    // what came through first; guarded by the close of seen
+	bad            error         // why there is no shake; likewise
+	seen           chan struct{} // closed when either is set
 
 	exited chan struct{} // closed when the process is gone and its pipes are read
 	err    error         // how it ended; guarded by the close of exited
@@ -102,7 +105,7 @@ func (p *process) Start(context.Context) error {
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
+		err := notStarted(p.cmd.Start())
 		outW.Close()
 		errW.Close()
 		if err == nil {
@@ -145,6 +148,24 @@ func (p *process) Start(context.Context) error {
 	return nil
 }
 
+// notStarted says what to do about a file that the system does not execute.
+func notStarted(err error) error {
+	var pe *fs.PathError
+	if !errors.As(err, &pe) {
+		return err
+	}
+	switch { // the path may be one in memory, which says nothing
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("%w: %w: it is no program for this machine; a script begins with #! and its interpreter", fault.ErrConfig, pe.Err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w: the file, or the interpreter that it begins with, is not there", fault.ErrConfig, pe.Err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w: look at the modes of the file and its interpreter, and whether their file system is mounted noexec",
+			fault.ErrPermission, pe.Err)
+	}
+	return err
+}
+
 // begin takes note of a process that has just started, and ends it where it may not go on.
 func (p *process) begin() error {
 	p.kill.Lock()
@@ -166,10 +187,9 @@ func (p *process) begin() error {
 // readStdout takes the handshake line and hands the rest to the log, however much it is.
 func (p *process) readStdout(r io.Reader) {
 	br := bufio.NewReaderSize(r, maxHandshake)
-	line, err := br.ReadSlice('\n')
-	p.line = strings.TrimRight(string(line), "\r\n")
+	p.shake, p.bad = readHandshake(br)
 	close(p.seen)
-	if h, bad := parseHandshake(p.line); bad == nil && err == nil {
+	if h := p.shake; h != nil {
 		// As go-plugin wants it, whatever padding the plugin chose.
 		p.first <- fmt.Sprintf("1|%d|%s|%s|grpc|\n", protocolVersion, h.network, h.address)
 	}
@@ -231,6 +251,23 @@ func (p *process) Kill(context.Context) error {
 		killGroup(p.pid, p.job)
 	}
 	return nil
+}
+
+// shook reports whether the handshake line came.
+func (p *process) shook() bool {
+	select {
+	case <-p.seen:
+		return p.shake != nil
+	default:
+		return false
+	}
+}
+
+// killed reports whether it was Kill that ended the process. It must have ended.
+func (p *process) killed() bool {
+	p.kill.Lock()
+	defer p.kill.Unlock()
+	return p.aborted && p.err.Error() == "signal: killed"
 }
 
 // terminate asks the process to end.

@@ -173,6 +173,9 @@ func (k keyProvider) Watch(ctx context.Context, changed func()) error {
 
 type watchStream = grpc.ServerStreamingClient[pluginpb.WatchResponse]
 
+// breath is the shortest time between two messages of a stream that are passed on. One that comes sooner waits.
+const breath = 20 * time.Millisecond
+
 // lasting is how long a stream must have lasted for its end to be the first of a new series.
 const lasting = time.Second
 
@@ -250,6 +253,11 @@ func (p *Plugin) follow(parent context.Context, in *instance, kicked <-chan stru
 				return
 			}
 			if err != nil {
+				return
+			}
+			select { // a plugin that floods is read no faster
+			case <-time.After(breath):
+			case <-ctx.Done():
 				return
 			}
 		}

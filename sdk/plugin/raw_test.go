@@ -31,6 +31,7 @@ type liar struct {
 	mode string
 	key  *ecdsa.PrivateKey
 	ed   ed25519.PrivateKey
+	root []byte
 	cert []byte
 }
 
@@ -81,8 +82,17 @@ func lie(mode string) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "liar"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{use}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	l.root, _ = x509.CreateCertificate(rand.Reader, template, template, l.key.Public(), l.key)
+	template.ExtKeyUsage = []x509.ExtKeyUsage{use}
+	switch mode {
+	case "ca-leaf":
+		template.KeyUsage |= x509.KeyUsageDigitalSignature
+	case "wrong-usage":
+		template.IsCA, template.KeyUsage = false, x509.KeyUsageKeyAgreement
+	default:
+		template.IsCA, template.KeyUsage = false, x509.KeyUsageDigitalSignature
 	}
 	if mode == "expired" {
 		template.NotAfter = time.Now().Add(-time.Minute)
@@ -150,17 +160,17 @@ func (l liarTrust) TrustBundle(context.Context, *pluginpb.TrustBundleRequest) (*
 	case "not-der":
 		return &pluginpb.TrustBundleResponse{Roots: [][]byte{[]byte("-----BEGIN CERTIFICATE-----")}}, nil
 	case "bad-crl":
-		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.cert}, Crls: [][]byte{{1, 2, 3}}}, nil
+		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.root}, Crls: [][]byte{{1, 2, 3}}}, nil
 	case "late":
 		time.Sleep(3 * time.Second)
 	case "long-refresh":
-		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.cert}, RefreshAfterMs: 1<<63 - 1}, nil
+		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.root}, RefreshAfterMs: 1<<63 - 1}, nil
 	case "negative-refresh":
-		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.cert}, RefreshAfterMs: -5}, nil
+		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.root}, RefreshAfterMs: -5}, nil
 	case "silent":
 		time.Sleep(time.Hour)
 	}
-	return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.cert}}, nil
+	return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.root}}, nil
 }
 
 func (l liarIdentity) Identity(context.Context, *pluginpb.IdentityRequest) (*pluginpb.IdentityResponse, error) {

@@ -78,6 +78,33 @@ func TestAWatchThatEndsAtOnceIsOpenedLessAndLessOften(t *testing.T) {
 	}
 }
 
+// endless says the same again and again.
+type endless struct{ watchStream }
+
+func (endless) Recv() (*pluginpb.WatchResponse, error) { return &pluginpb.WatchResponse{}, nil }
+
+func TestAWatchThatFloodsIsReadNoFasterThanMakesSense(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Plugin{changed: make(chan struct{}), state: Serving, watchers: map[chan struct{}]fault.Role{}}
+		p.ctx, p.cancel = context.WithCancel(t.Context())
+		p.current = &instance{name: "x", roles: []fault.Role{fault.RoleKey}, dead: make(chan struct{})}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		changes := 0
+		err := p.watch(ctx, fault.RoleKey, func() {
+			if changes++; changes > 501 {
+				cancel() // time stands still
+			}
+		}, func(context.Context, *instance) (watchStream, error) {
+			return endless{}, nil
+		})
+		if !errors.Is(err, context.DeadlineExceeded) || changes < 100 || changes > 501 {
+			t.Errorf("%d changes in 10 s, then %v", changes, err)
+		}
+		p.cancel()
+	})
+}
+
 func TestTheWaitAfterACrash(t *testing.T) {
 	p := &Plugin{limits: Limits{}.withDefaults()}
 	const lowest, highest = 100 * time.Millisecond, 30 * time.Second

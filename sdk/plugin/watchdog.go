@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -48,8 +49,13 @@ func (in *instance) heartbeat() {
 		ctx, cancel := context.WithTimeout(in.ctx, in.limits.Hang)
 		err := in.health(ctx)
 		cancel()
-		if err != nil && in.ctx.Err() == nil && !in.isDead() {
+		switch {
+		case err == nil || in.ctx.Err() != nil || in.isDead():
+		case errors.Is(err, context.DeadlineExceeded):
 			in.giveUp(fmt.Errorf("no answer to a health check within %v: %w", in.limits.Hang, err), true)
+			return
+		default:
+			in.giveUp(fmt.Errorf("a health check failed: %w", err), true)
 			return
 		}
 	}

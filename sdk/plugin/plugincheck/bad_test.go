@@ -40,6 +40,7 @@ type badPlugin struct {
 	mode string
 	key  crypto.Signer // signs messages
 	tls  crypto.Signer // that of the leaf
+	root []byte
 	leaf []byte
 	over chan struct{}
 
@@ -101,8 +102,10 @@ func bad(mode string) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a.example"}, DNSNames: []string{"a.example"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
+	b.root, _ = x509.CreateCertificate(rand.Reader, template, template, b.tls.Public(), b.tls)
+	template.IsCA, template.KeyUsage = false, x509.KeyUsageDigitalSignature
 	b.leaf, _ = x509.CreateCertificate(rand.Reader, template, template, b.tls.Public(), b.tls)
 	if err := b.serve(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -233,7 +236,7 @@ func (b badTrust) TrustBundle(context.Context, *pluginpb.TrustBundleRequest) (*p
 	if b.mode == "no-roots" {
 		return &pluginpb.TrustBundleResponse{}, b.ready()
 	}
-	return &pluginpb.TrustBundleResponse{Roots: [][]byte{b.leaf}}, b.ready()
+	return &pluginpb.TrustBundleResponse{Roots: [][]byte{b.root}}, b.ready()
 }
 
 func (b badTrust) Watch(_ *pluginpb.WatchRequest, s grpc.ServerStreamingServer[pluginpb.WatchResponse]) error {
