@@ -18,7 +18,9 @@ type dialer struct {
 }
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	n := net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+	n := net.Dialer{Timeout: 5 * time.Second, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3,
+	}}
 	if d.socket != "" {
 		network, address = "unix", d.socket
 	}

@@ -38,7 +38,10 @@ func newBase(cfg Config) (*api.Client, *watchful, error) {
 		TLSHandshakeTimeout:   5 * time.Second,
 		ResponseHeaderTimeout: cfg.Timeout,
 		MaxIdleConnsPerHost:   8,
-		IdleConnTimeout:       90 * time.Second,
+		IdleConnTimeout:       30 * time.Second,
+		// A connection that was lost without a word is given up within 4 s, and the request on it with it: inside the
+		// default of KeyOptions.Patience.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: 3 * time.Second},
 	}
 	address := cfg.Address
 	if socket, ok := strings.CutPrefix(address, "unix://"); ok {
@@ -92,6 +95,9 @@ func (w *watchful) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), w.timeout)
 	resp, err := tr.RoundTrip(req.WithContext(ctx))
 	if err != nil {
+		if ctx.Err() != nil && req.Context().Err() == nil {
+			tr.CloseIdleConnections() // over HTTP/1.1 they may be lost, too
+		}
 		cancel()
 		return nil, err
 	}
