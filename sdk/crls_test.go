@@ -129,6 +129,30 @@ func TestARevocationListThatGoesBackIsKeptOut(t *testing.T) {
 	}
 }
 
+// A CA whose database was restored numbers its lists from where the backup was. What it revokes from then on is revoked at
+// once, and what it has forgotten stays revoked until somebody decides.
+func TestARestoredCARevokesOn(t *testing.T) {
+	m := newMesh(t, 3, echo, func(n *node, b *sdk.Builder) { b.Quorum.Writes = 1 })
+	a, b, c := m.nodes[0], m.nodes[1], m.nodes[2]
+	now := time.Now()
+	before := m.ca.CRL(t, sdktest.CRLOptions{Number: 5, ThisUpdate: now.Add(-time.Hour), NextUpdate: now.Add(time.Hour), Revoked: certs(b.identity.cert.Leaf)})
+	a.trust.set(func(s *source) { s.crls = lists(before) })
+	a.waitChange(t, sdk.RoleTrust, 2)
+	restored := m.ca.CRL(t, sdktest.CRLOptions{Number: 3, Revoked: certs(c.identity.cert.Leaf)})
+	a.trust.set(func(s *source) { s.crls = lists(restored) })
+	if err := a.fed.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, peer := range []*node{b, c} {
+		if _, err := post(t, a, peer, "x"); err == nil {
+			t.Errorf("%s is revoked, and was reached", peer.fed.ID())
+		}
+	}
+	if held := a.fed.Status().Held; len(held) != 1 || !strings.Contains(held[0].Reason, "number 5") {
+		t.Errorf("held %+v, want the list that went back", held)
+	}
+}
+
 // The list of an intermediate, which is no root, is kept until it runs out; for ever if it does not say when.
 func TestAnIntermediatesListIsKeptUntilItRunsOut(t *testing.T) {
 	m := newMesh(t, 2, echo, func(_ *node, b *sdk.Builder) { b.Quorum.Writes = 1 })

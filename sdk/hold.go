@@ -104,14 +104,16 @@ func (h *holds) admit(ctx context.Context, s *scope, b *bundle) *bundle {
 }
 
 // merge returns a bundle of the given roots, the revocation lists of b, and those of serving that b has forgotten. Of two
-// issues it leaves out the older only if one of issuers signed both: what revokes too much does less harm than what
-// revokes too little.
+// issues it leaves out the older only if one of issuers signed both, and no later one by its date, which a restored CA
+// signs under a lower number: what revokes too much does less harm than what revokes too little.
 func merge(serving, b *bundle, roots, issuers []*x509.Certificate) *bundle {
 	back, beside := forgotten(serving, b, roots, issuers)
 	crls := slices.Concat(back, beside)
 	for _, l := range b.crls {
 		signers := signersOf(l, issuers)
-		if !slices.ContainsFunc(back, func(kept *x509.RevocationList) bool { return replaces(kept, l, signers) }) {
+		if !slices.ContainsFunc(back, func(kept *x509.RevocationList) bool {
+			return replaces(kept, l, signers) && !l.ThisUpdate.After(kept.ThisUpdate)
+		}) {
 			crls = append(crls, l)
 		}
 	}

@@ -249,7 +249,8 @@ func (ca *CA) Revoke(c *x509.Certificate) error {
 	})
 }
 
-func (ca *CA) database() string { return filepath.Join(ca.dir, "db") }
+// Database is the folder of the CA's database. It may be changed while the CA is stopped.
+func (ca *CA) Database() string { return filepath.Join(ca.dir, "db") }
 
 // A Counter counts requests.
 type Counter struct {

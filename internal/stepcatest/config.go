@@ -23,7 +23,7 @@ func (ca *CA) config() map[string]any {
 		},
 	}
 	if ca.options.Database || ca.options.CRL {
-		cfg["db"] = map[string]any{"type": "bbolt", "dataSource": ca.database()}
+		cfg["db"] = map[string]any{"type": "bbolt", "dataSource": ca.Database()}
 	}
 	if ca.options.CRL {
 		cfg["crl"] = map[string]any{"enabled": true, "generateOnRevoke": true, "cacheDuration": "24h"}

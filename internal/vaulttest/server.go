@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -183,6 +184,22 @@ func (s *Server) Restart(t testing.TB) {
 	s.Kill()
 	s.launch(t, strings.TrimPrefix(s.URL, "https://"))
 	s.Unseal(t)
+}
+
+// Backup copies the server's storage. The returned function puts the copy back. The server is restarted for each.
+func (s *Server) Backup(t testing.TB) (restore func(t testing.TB)) {
+	t.Helper()
+	data, kept := filepath.Join(s.dir, "data"), filepath.Join(t.TempDir(), "data")
+	replace := func(t testing.TB, to, from string) {
+		t.Helper()
+		s.Kill()
+		if err := errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(from))); err != nil {
+			t.Fatal(err)
+		}
+		s.Restart(t)
+	}
+	replace(t, kept, data)
+	return func(t testing.TB) { t.Helper(); replace(t, data, kept) }
 }
 
 // Output returns what the process has logged.

@@ -57,7 +57,7 @@ type Trust struct {
 	cfg TrustConfig
 
 	mu      sync.Mutex
-	crls    []*x509.RevocationList // the last ones that were good
+	crls    []*x509.RevocationList // the last good one of each intermediate, the newest first
 	hadRoot bool                   // a pull has succeeded
 }
 
@@ -198,15 +198,28 @@ func (t *Trust) revocations(ctx context.Context, roots []*x509.Certificate) ([]*
 	var status *statusError
 	switch {
 	case err == nil:
-		if len(t.crls) > 0 && t.crls[0].Number != nil && crl.Number != nil && crl.Number.Cmp(t.crls[0].Number) < 0 {
-			return nil, fmt.Errorf("%w: the CA gave CRL number %v after number %v", fault.ErrMaterial, crl.Number, t.crls[0].Number)
+		next := []*x509.RevocationList{crl}
+		for _, old := range t.crls {
+			switch {
+			case !sameIssuer(old, crl): // of the intermediate before this one, whose certificates live on
+				if old.NextUpdate.IsZero() || t.c.now().Before(old.NextUpdate) {
+					next = append(next, old)
+				}
+			case old.Number != nil && crl.Number != nil && crl.Number.Cmp(old.Number) < 0:
+				if !crl.ThisUpdate.After(old.ThisUpdate) {
+					return nil, fmt.Errorf("%w: the CA gave CRL number %v after number %v", fault.ErrMaterial, crl.Number, old.Number)
+				}
+				// What it no longer revokes is for the federation to decide: Status().Held.
+				t.c.log.Warn("the CA has made a CRL with a lower number than the one before, as a restored or new database does",
+					"number", crl.Number, "before", old.Number)
+			}
 		}
 		if len(t.crls) == 0 || !bytes.Equal(t.crls[0].Raw, crl.Raw) {
 			if err := t.c.saveCRL(crl); err != nil {
 				t.c.log.Warn("the CRL could not be stored; a restart without the CA knows of no revocation", "error", err)
 			}
 		}
-		t.crls = []*x509.RevocationList{crl}
+		t.crls = next
 	case errors.As(err, &status) && status.code == http.StatusNotFound:
 		if t.cfg.CRL == CRLRequired {
 			return nil, fmt.Errorf("%w: the CA at %s serves no CRL and CRLRequired asks for one; set `\"crl\": {\"enabled\": true}` in its "+
@@ -219,4 +232,9 @@ func (t *Trust) revocations(ctx context.Context, roots []*x509.Certificate) ([]*
 		return nil, err
 	}
 	return slices.Clone(t.crls), nil
+}
+
+// sameIssuer reports whether one key of one CA signed both.
+func sameIssuer(a, b *x509.RevocationList) bool {
+	return bytes.Equal(a.RawIssuer, b.RawIssuer) && bytes.Equal(a.AuthorityKeyId, b.AuthorityKeyId)
 }

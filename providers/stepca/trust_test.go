@@ -1,12 +1,15 @@
 package stepca
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/alphaonedev/federation/internal/stepcatest"
 	"github.com/alphaonedev/federation/sdk"
@@ -59,6 +62,65 @@ func TestTrustHasTheCRLThatTheCAServes(t *testing.T) {
 	}
 	if then.CRLs[0].RevokedCertificateEntries[0].SerialNumber.Cmp(leaf.SerialNumber) != 0 {
 		t.Error("another certificate was revoked")
+	}
+}
+
+func revokes(b *sdk.TrustBundle, leaf *x509.Certificate) bool {
+	return slices.ContainsFunc(b.CRLs, func(l *x509.RevocationList) bool {
+		return bytes.Equal(l.RawIssuer, leaf.RawIssuer) && bytes.Equal(l.AuthorityKeyId, leaf.AuthorityKeyId) &&
+			slices.ContainsFunc(l.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool {
+				return e.SerialNumber.Cmp(leaf.SerialNumber) == 0
+			})
+	})
+}
+
+// A CA with a new intermediate serves the list that the old one signed, until it makes another, which the new one signs and
+// which therefore revokes nothing of the old one.
+func TestCRLsOfBothIntermediatesHoldWhileBothLive(t *testing.T) {
+	ca := startCA(t, stepcatest.Options{Database: true, CRL: true})
+	c := newClient(t, ca)
+	trust := c.Trust(TrustConfig{})
+	leafOf := func(name string) *x509.Certificate {
+		t.Helper()
+		return mustIdentity(t, c.Identity(IdentityConfig{Names: []string{name}, Enrolment: nodes()})).Certificate.Leaf
+	}
+	old := leafOf("a.example")
+	must(t, ca.Revoke(old))
+	mustTrust(t, trust)
+	must(t, ca.Restart(func() { ca.Issuer = ca.Below(ca.Roots[0], 1) }))
+	if b := mustTrust(t, trust); !revokes(b, old) {
+		t.Error("what the old intermediate revoked is not revoked once there is a new one")
+	}
+	fresh := leafOf("b.example")
+	must(t, ca.Revoke(fresh))
+	if b := mustTrust(t, trust); !revokes(b, old) || !revokes(b, fresh) {
+		t.Errorf("revoked are the old one's certificate: %v, the new one's: %v; want both", revokes(b, old), revokes(b, fresh))
+	}
+}
+
+// A restored database numbers its lists from where the backup was.
+func TestACAThatWasRestoredRevokesOn(t *testing.T) {
+	ca := startCA(t, stepcatest.Options{Database: true, CRL: true})
+	c := newClient(t, ca)
+	trust := c.Trust(TrustConfig{})
+	one, two := (*x509.Certificate)(nil), (*x509.Certificate)(nil)
+	for range 3 {
+		one = mustIdentity(t, c.Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: nodes()})).Certificate.Leaf
+		must(t, ca.Revoke(one))
+	}
+	before := mustTrust(t, trust).CRLs[0]
+	two = mustIdentity(t, c.Identity(IdentityConfig{Names: []string{"b.example"}, Enrolment: nodes()})).Certificate.Leaf
+	must(t, ca.Restart(func() { must(t, os.RemoveAll(ca.Database())) }))
+	for time.Now().Before(before.ThisUpdate.Add(2 * time.Second)) { // its dates are whole seconds
+		time.Sleep(10 * time.Millisecond)
+	}
+	must(t, ca.Revoke(two))
+	b := mustTrust(t, trust)
+	if !revokes(b, two) {
+		t.Error("what was revoked since is not")
+	}
+	if b.CRLs[0].Number.Cmp(before.Number) >= 0 {
+		t.Errorf("CRL number %v after %v: nothing was restored", b.CRLs[0].Number, before.Number)
 	}
 }
 

@@ -96,6 +96,9 @@ func cure(re *api.ResponseError) string {
 	return ""
 }
 
+// noSuchIssuer is in Vault's answer to an issuer that does not exist.
+const noSuchIssuer = "unable to find PKI issuer for reference"
+
 func kindOf(re *api.ResponseError) error {
 	text := strings.Join(re.Errors, " ")
 	switch re.StatusCode {
@@ -113,8 +116,7 @@ func kindOf(re *api.ResponseError) error {
 	case http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		return fault.ErrConfig
 	case http.StatusInternalServerError:
-		// Vault's answer to an issuer that does not exist.
-		if strings.Contains(text, "unable to find PKI issuer for reference") {
+		if strings.Contains(text, noSuchIssuer) {
 			return fault.ErrConfig
 		}
 		return fault.ErrUnavailable

@@ -69,6 +69,9 @@ func (t *Trust) pullMount(ctx context.Context, mount string, last *mountState) (
 			}
 		}
 		i, err := t.pullIssuer(ctx, ns, mount, id, last)
+		if noIssuer(err) {
+			continue // deleted since the list was made
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -140,10 +143,21 @@ func (t *Trust) pullCRL(ctx context.Context, ns, mount string, i *issuer) error 
 		return &callError{op: "read a CRL at " + where, msg: fmt.Sprintf("the CRL is not signed by its issuer %q", i.cert.Subject), kind: fault.ErrMaterial}
 	}
 	if i.crl != nil && i.crl.Number != nil && crl.Number != nil && crl.Number.Cmp(i.crl.Number) < 0 {
-		return &callError{op: "read a CRL at " + where, msg: "the CRL is older than the one before it", kind: fault.ErrMaterial}
+		if !crl.ThisUpdate.After(i.crl.ThisUpdate) {
+			return &callError{op: "read a CRL at " + where, msg: "the CRL is older than the one before it", kind: fault.ErrMaterial}
+		}
+		// What it no longer revokes is for the federation to decide: Status().Held.
+		t.client.cfg.Logger.Warn("vault has made a CRL with a lower number than the one before, as a restored backup does",
+			"issuer", i.cert.Subject.String(), "number", crl.Number, "before", i.crl.Number)
 	}
 	i.crl, i.fetched, i.polled = crl, a.date, 0
 	return nil
+}
+
+// noIssuer recognises Vault's answer about an issuer that there is no more.
+func noIssuer(err error) bool {
+	ce, ok := errors.AsType[*callError](err)
+	return ok && ce.status == http.StatusInternalServerError && strings.Contains(ce.msg, noSuchIssuer)
 }
 
 // noCRL recognises Vault's answer about an issuer whose key it does not hold.

@@ -2,9 +2,11 @@ package vault_test
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"math/big"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -275,6 +277,77 @@ func TestTrustKeepsAMountThatStopsAnswering(t *testing.T) {
 	if len(b.Roots) != 2 {
 		t.Errorf("%d roots while one mount is away, want both", len(b.Roots))
 	}
+}
+
+// An issuer may be deleted between the list and the request for it.
+func TestTrustIsWithoutAnIssuerThatIsDeletedMeanwhile(t *testing.T) {
+	for _, part := range []string{"/json", "/crl/der"} {
+		t.Run(part, func(t *testing.T) {
+			r := newRig(t)
+			r.Write(t, "pki/root/generate/internal", map[string]any{"common_name": "Root 2", "issuer_name": "root-2", "key_type": "ec"})
+			id, _ := r.Read(t, "pki/issuer/root-2")["issuer_id"].(string)
+			r.proxy.Set(func(_ http.ResponseWriter, req *http.Request) bool {
+				if strings.HasSuffix(req.URL.Path, "pki/issuer/"+id+part) {
+					r.Delete(t, "pki/issuer/root-2")
+				}
+				return false
+			})
+			b, err := r.client.Trust(vault.TrustOptions{}).TrustBundle(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := subjects(b), []string{"Root of pki"}; !slices.Equal(got, want) {
+				t.Errorf("roots %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// A restored Vault numbers its CRLs from where the backup was. What it revokes from then on must arrive, and what it has
+// forgotten must not be trusted again without a decision.
+func TestARestoredVaultRevokesOn(t *testing.T) {
+	r := newRig(t)
+	restore := r.Backup(t)
+	identity := func(name string) (*vault.Identity, *sdk.Identity) {
+		i := r.client.Identity(vault.IdentityOptions{Role: "node", DNS: []string{name}})
+		id, err := i.Identity(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i, id
+	}
+	_, one := identity("a.example")
+	_, two := identity("b.example")
+	for range 5 { // CRLs
+		r.Write(t, "pki/revoke", map[string]any{"serial_number": serial(one.Certificate.Leaf)})
+		r.Read(t, "pki/crl/rotate")
+	}
+	trust := r.client.Trust(vault.TrustOptions{})
+	b, err := trust.TrustBundle(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !revoked(b, one.Certificate.Leaf.SerialNumber) {
+		t.Fatal("the first certificate is not revoked")
+	}
+	before := b.CRLs[0]
+
+	restore(t)
+	within(t, "the next second", func() bool { return time.Now().After(before.ThisUpdate.Add(2 * time.Second)) })
+	r.Write(t, "pki/revoke", map[string]any{"certificate": pemOf(two.Certificate.Leaf)})
+	if b, err = trust.TrustBundle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !revoked(b, two.Certificate.Leaf.SerialNumber) {
+		t.Error("what was revoked since is not")
+	}
+	if b.CRLs[0].Number.Cmp(before.Number) >= 0 {
+		t.Errorf("CRL number %v after %v: nothing was restored", b.CRLs[0].Number, before.Number)
+	}
+}
+
+func pemOf(c *x509.Certificate) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
 }
 
 func TestTrustRefusesForgedAnswers(t *testing.T) {
