@@ -46,10 +46,10 @@ func (a *AppRole) Login(ctx context.Context, c *api.Client) (*api.Secret, error)
 	a.mu.Lock()
 	secretID := given
 	if a.Wrapped {
-		secretID = ""
-		if given == a.given {
-			secretID = a.unwrapped
+		if given != a.given {
+			a.unwrapped = "" // whatever becomes of opening the new one
 		}
+		secretID = a.unwrapped
 	}
 	a.given = given
 	a.mu.Unlock()

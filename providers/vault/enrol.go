@@ -43,13 +43,13 @@ func (i *Identity) pull(ctx context.Context) (*sdk.Identity, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	now := time.Now()
+	now := time.Now().Round(0) // the wall clock: the other one stands still while a machine sleeps
 	if s := &i.state; s.cert == nil || !now.Before(s.due) || !now.Before(s.cert.Leaf.NotAfter) {
 		cert, err := i.enrol(ctx)
 		if err != nil {
 			return nil, err
 		}
-		now = time.Now()
+		now = time.Now().Round(0)
 		if s.cert != nil && i.opts.RevokeAfter > 0 {
 			s.replaced = append(s.replaced, replacedCert{s.cert.Leaf, now.Add(i.opts.RevokeAfter)})
 		}

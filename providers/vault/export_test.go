@@ -1,6 +1,10 @@
 package vault
 
-import "github.com/alphaonedev/federation/signer"
+import (
+	"time"
+
+	"github.com/alphaonedev/federation/signer"
+)
 
 // Queued returns how many messages wait to be sent to Vault.
 func Queued(k signer.Key) int {
@@ -9,3 +13,6 @@ func Queued(k signer.Key) int {
 	defer b.mu.Unlock()
 	return len(b.queue)
 }
+
+// Due returns when an identity is to be renewed.
+func Due(i *Identity) time.Time { return i.state.due }

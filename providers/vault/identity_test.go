@@ -134,6 +134,9 @@ func TestIdentityEnrolsOnceUntilItIsDue(t *testing.T) {
 	if n := r.proxy.Count("pki/sign"); n != 1 {
 		t.Errorf("%d certificates were asked for, want 1", n)
 	}
+	if due := vault.Due(identity).String(); strings.Contains(due, "m=") {
+		t.Errorf("it is due by the monotonic clock, %s, which stands still while a machine sleeps", due)
+	}
 }
 
 func TestIdentityRenewsWhenDueWithANewKeyAndRevokesTheOld(t *testing.T) {

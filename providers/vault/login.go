@@ -30,7 +30,9 @@ type session struct {
 	renewable bool
 	renewAt   time.Time // zero: never
 	expires   time.Time // zero: unknown, or never
-	confirmed time.Time // when Vault last said, asked because of a refusal, that the token lives
+	// confirmed is when Vault last said, asked because of a refusal, that the token lives, by what was refused: the token
+	// may have died when the next thing is.
+	confirmed map[string]time.Time
 }
 
 // login keeps the one session of a client. Whoever needs it and finds it missing or due renews it, one at a
@@ -82,7 +84,7 @@ func (l *login) session(ctx context.Context) (*session, error) {
 	if s != nil && s.renewable && !l.stale() && l.renew(ctx, s) {
 		return s, nil
 	}
-	next, err := l.login(ctx, base)
+	next, err := l.login(ctx, base, true)
 	if err == nil {
 		return next, nil
 	}
@@ -112,8 +114,24 @@ func (l *login) stale() bool {
 	return ok && st.Stale()
 }
 
-// login logs in anew. The caller holds the turn.
-func (l *login) login(ctx context.Context, base *template) (*session, error) {
+// own logs in for one request alone. Where a token may be used a few times only, others could use up every one that they
+// share with it.
+func (l *login) own(ctx context.Context) (*session, error) {
+	base, err := l.client.vault()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, classify(l.op(), ctx.Err(), 0)
+	}
+	return l.login(ctx, base, false)
+}
+
+// login logs in anew; share makes the token that of the client. The caller holds the turn.
+func (l *login) login(ctx context.Context, base *template, share bool) (*session, error) {
 	now := time.Now()
 	l.mu.Lock()
 	if l.last != nil && now.Before(l.notBefore) && !l.stale() {
@@ -147,7 +165,10 @@ func (l *login) login(ctx context.Context, base *template) (*session, error) {
 	if !s.renewAt.IsZero() { // at times of its own: others logged in at the same moment, when Vault came back
 		s.renewAt = s.renewAt.Add(-rand.N(s.ttl/3 + 1))
 	}
-	l.current, l.failures, l.last = s, 0, nil
+	l.failures, l.last = 0, nil
+	if share {
+		l.current = s
+	}
 	cfg.Logger.Info("logged in to vault", "ttl", s.ttl, "renewable", s.renewable)
 	return s, nil
 }
@@ -236,7 +257,7 @@ func (l *login) refused(ctx context.Context, s *session, e *callError) error {
 	}
 	l.mu.Lock()
 	replaced := l.current != s
-	confirmed := time.Since(s.confirmed) < aliveFor
+	confirmed := time.Since(s.confirmed[e.op]) < aliveFor
 	l.mu.Unlock()
 	if replaced {
 		return nil
@@ -248,7 +269,10 @@ func (l *login) refused(ctx context.Context, s *session, e *callError) error {
 		_, err := s.api.in(l.client.cfg.LoginNamespace).Auth().Token().LookupSelfWithContext(ctx)
 		if err == nil {
 			l.mu.Lock()
-			s.confirmed = time.Now()
+			if s.confirmed == nil {
+				s.confirmed = map[string]time.Time{}
+			}
+			s.confirmed[e.op] = time.Now()
 			l.mu.Unlock()
 			return e
 		}

@@ -34,8 +34,9 @@ type answer struct {
 	date   time.Time // by the server's clock; zero: it did not say
 }
 
-// A request is sent with so many tokens, one after the other, while Vault says of each that it is dead.
-const maxTokens = 3
+// A request is sent with so many tokens, one after the other, while Vault says of each that it is dead. The last is its
+// own.
+const maxTokens = 4
 
 // do sends a request, with a token unless it is anonymous, and again with another if the token turns out to be
 // dead.
@@ -45,16 +46,20 @@ func (c *Client) do(ctx context.Context, r call) (*answer, error) {
 		op += " in namespace " + r.namespace
 	}
 	for tokens := 1; ; tokens++ {
-		s := &session{}
 		base, err := c.vault()
 		if err != nil {
 			return nil, err
 		}
-		s.api = base
-		if !r.anonymous {
-			if s, err = c.auth.session(ctx); err != nil {
-				return nil, err
-			}
+		s := &session{api: base}
+		switch {
+		case r.anonymous:
+		case tokens == maxTokens:
+			s, err = c.auth.own(ctx)
+		default:
+			s, err = c.auth.session(ctx)
+		}
+		if err != nil {
+			return nil, err
 		}
 		n := &note{}
 		a, err := send(context.WithValue(ctx, noteKey{}, n), s.api, r)
@@ -67,7 +72,7 @@ func (c *Client) do(ctx context.Context, r call) (*answer, error) {
 		if c.closing.Err() != nil {
 			return nil, errClosed
 		}
-		e := classify(op, err, n.retryAfter, c.auth.secrets()...)
+		e := classify(op, err, n.retryAfter, append(c.auth.secrets(), s.token)...)
 		e.anonymous = r.anonymous
 		if r.anonymous || e.kind != fault.ErrPermission || tokens == maxTokens {
 			return nil, e
