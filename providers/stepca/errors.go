@@ -64,9 +64,35 @@ func (e *statusError) Is(target error) bool {
 	}
 }
 
+// An alertError is that the CA refused our certificate in the handshake: it does so where it knows no root of it, or takes it
+// for expired.
+type alertError struct{ error }
+
+// Is makes it a refusal.
+func (*alertError) Is(target error) bool { return target == fault.ErrPermission }
+
+func (e *alertError) Unwrap() error { return e.error }
+
+// alerted marks an error that is a TLS alert about our certificate.
+func alerted(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" && op.Err != nil {
+		for _, about := range []string{"certificate", "access denied"} {
+			if strings.Contains(op.Err.Error(), about) {
+				return &alertError{fmt.Errorf("the CA does not take the certificate: %w", err)}
+			}
+		}
+	}
+	return err
+}
+
 // refused reports whether the CA considered the request and said no, as opposed to being out of order.
 func refused(err error) bool {
 	var s *statusError
+	var a *alertError
+	if errors.As(err, &a) {
+		return true
+	}
 	return errors.As(err, &s) && s.code >= 400 && s.code < 500 && s.code != http.StatusTooManyRequests && s.code != http.StatusRequestTimeout
 }
 

@@ -217,6 +217,46 @@ func TestNewRoot(t *testing.T) {
 	wantError(t, err, sdk.ErrConfig, "Fingerprint")
 }
 
+// The CA refuses a certificate that it does not know in the handshake, which is no outage.
+func TestACertificateThatTheCANoLongerTakesIsReplaced(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before, after func(ca *stepcatest.CA, root *sdktest.CA)
+		life          time.Duration
+	}{
+		"of a root that has gone": {
+			before: func(ca *stepcatest.CA, root *sdktest.CA) { ca.Roots = append(ca.Roots, root) },
+			after:  func(ca *stepcatest.CA, root *sdktest.CA) { ca.Roots, ca.Issuer = []*sdktest.CA{root}, ca.Below(root, 1) },
+		},
+		"that ended by the CA's clock": {life: 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ca := startCA(t, stepcatest.Options{Backdate: time.Minute})
+			c := newClient(t, ca)
+			trust := c.Trust(TrustConfig{})
+			i := c.Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: nodes(), Lifetime: tc.life})
+			first := mustIdentity(t, i).Certificate.Leaf
+			if tc.life > 0 {
+				then := time.Now()
+				c.now = func() time.Time { return then } // our clock is behind
+				time.Sleep(time.Until(first.NotAfter.Add(time.Second)))
+			}
+			root := sdktest.NewCA(t, sdktest.CAOptions{Name: "new root"})
+			for _, change := range []func(*stepcatest.CA, *sdktest.CA){tc.before, tc.after} {
+				if change != nil {
+					must(t, ca.Restart(func() { change(ca, root) }))
+				}
+				mustTrust(t, trust)
+			}
+			i.makeDue()
+			id := mustIdentity(t, i)
+			verify(t, id.Certificate, ca)
+			if id.Certificate.Leaf.Equal(first) {
+				t.Error("the certificate was not replaced")
+			}
+		})
+	}
+}
+
 func TestNewRootWithoutOverlapIsRefusedWithTheCure(t *testing.T) {
 	ca := startCA(t, stepcatest.Options{})
 	c := newClient(t, ca)

@@ -119,14 +119,14 @@ func (c *Client) renew(ctx context.Context, h *held, fresh crypto.Signer) ([]*x5
 		defer t.CloseIdleConnections()
 		if fresh == nil {
 			answer, err = a.ca.RenewWithContext(ctx, guard{c: c, next: t})
-			return err
+			return alerted(err)
 		}
 		csr, err := certificateRequest(request{subject: h.leaf().Subject.CommonName, names: namesOf(h.leaf()), key: fresh})
 		if err != nil {
 			return err
 		}
 		answer, err = a.ca.RekeyWithContext(ctx, &api.RekeyRequest{CsrPEM: api.NewCertificateRequest(csr)}, guard{c: c, next: t})
-		return err
+		return alerted(err)
 	})
 	if err != nil {
 		return nil, err
