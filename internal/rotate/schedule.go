@@ -62,6 +62,9 @@ func (s *Source[T]) plan(life Life, isNew bool) {
 		st.shift = time.Duration(st.roll * min(s.cfg.Jitter*float64(max(interval, 0)), float64(rest-interval)/2))
 	}
 	due += st.shift
+	if due <= 0 && life.Refresh.After(st.attempt) { // it came due while it was being pulled and judged
+		due = minRefresh
+	}
 	st.life = life
 
 	if due > 0 {

@@ -103,6 +103,26 @@ func TestPolledMaterialIsFirstDueAnywhereInItsInterval(t *testing.T) {
 	})
 }
 
+// A source that wants to be asked often is asked often, although it or this machine is slow.
+func TestMaterialThatCameDueDuringItsPullIsPulledAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b backend
+		b.does(func(context.Context) (material, error) {
+			m := material{"a", Life{Refresh: b.now().Add(200 * time.Millisecond), Expires: b.now().AddDate(10, 0, 0)}}
+			time.Sleep(300 * time.Millisecond)
+			return m, nil
+		})
+		s := start(t, b.config())
+		settle(4 * time.Second)
+		if n := b.count(); n < 8 || n > 12 {
+			t.Errorf("%d pulls in 4 s, want one every 400 ms", n)
+		}
+		if st := s.Status(); st.State != Fresh {
+			t.Errorf("state %s", st.State)
+		}
+	})
+}
+
 func TestAMachineThatSleptPastTheRenewalPullsWithinASecondOfWaking(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b backend

@@ -225,7 +225,9 @@ func TestACertificateThatTheCANoLongerTakesIsReplaced(t *testing.T) {
 	}{
 		"of a root that has gone": {
 			before: func(ca *stepcatest.CA, root *sdktest.CA) { ca.Roots = append(ca.Roots, root) },
-			after:  func(ca *stepcatest.CA, root *sdktest.CA) { ca.Roots, ca.Issuer = []*sdktest.CA{root}, ca.Below(root, 1) },
+			after: func(ca *stepcatest.CA, root *sdktest.CA) {
+				ca.Roots, ca.Issuer = []*sdktest.CA{root}, ca.Below(root, 1)
+			},
 		},
 		"that ended by the CA's clock": {life: 2 * time.Second},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -129,6 +130,24 @@ func (f *fleet) nothingFailed(t *testing.T) {
 	t.Logf("%d pushes, each acknowledged by all three nodes", f.pushed)
 }
 
+// within waits for what Status says to become so, and shows it where it does not.
+func (f *fleet) within(t *testing.T, what string, ok func(sdk.Status) bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for slices.ContainsFunc(f.statuses(), func(s sdk.Status) bool { return !ok(s) }) {
+		if time.Now().After(deadline) {
+			for i, s := range f.statuses() {
+				for _, m := range []sdk.MaterialStatus{s.Trust, *s.Identity, *s.Key} {
+					t.Logf("node %d: %+v", i, m)
+				}
+				t.Logf("node %d holds %+v", i, s.Held)
+			}
+			t.Fatalf("%s: not within a minute", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func (f *fleet) statuses() []sdk.Status {
 	var all []sdk.Status
 	for _, n := range f.mesh.Nodes {
@@ -195,14 +214,7 @@ func TestFederationSurvivesKeysThatAreReplaced(t *testing.T) {
 func TestFederationSurvivesIssuerRotationWithCrossSigning(t *testing.T) {
 	f := newFleet(t, fleetOptions{})
 	rotateIssuer(t, f.rig)
-	within(t, "both roots everywhere", func() bool {
-		for _, s := range f.statuses() {
-			if s.Trust.Generation < 2 {
-				return false
-			}
-		}
-		return true
-	})
+	f.within(t, "both roots everywhere", func(s sdk.Status) bool { return s.Trust.Generation >= 2 })
 	f.moves(t)
 	for i, n := range f.mesh.Nodes { // as if every certificate came due
 		f.identities[i].Renew()
@@ -217,14 +229,7 @@ func TestFederationSurvivesIssuerRotationWithCrossSigning(t *testing.T) {
 	if _, err := f.Client(t).Logical().DeleteWithContext(t.Context(), "pki/issuer/root-1"); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the old root to leave", func() bool {
-		for _, s := range f.statuses() {
-			if s.Trust.Generation < 3 {
-				return false
-			}
-		}
-		return true
-	})
+	f.within(t, "the old root to leave", func(s sdk.Status) bool { return s.Trust.Generation >= 3 })
 	f.nothingFailed(t)
 }
 
@@ -241,26 +246,17 @@ func TestFederationSurvivesARestartOfVaultUnderLoad(t *testing.T) {
 func TestFederationWithExportedKeysNeedsNoVaultWhileMaterialIsValid(t *testing.T) {
 	f := newFleet(t, fleetOptions{export: true})
 	f.Seal(t)
-	within(t, "the words of Status", func() bool {
-		for _, s := range f.statuses() {
-			for _, m := range []sdk.MaterialStatus{s.Trust, *s.Key} {
-				if m.State != "failing" && m.State != "stale" || !errors.Is(m.Err, sdk.ErrUnavailable) || !strings.Contains(m.Err.Error(), "sealed") {
-					return false
-				}
+	f.within(t, "the words of Status", func(s sdk.Status) bool {
+		for _, m := range []sdk.MaterialStatus{s.Trust, *s.Key} {
+			if m.State != "failing" && m.State != "stale" || !errors.Is(m.Err, sdk.ErrUnavailable) || !strings.Contains(m.Err.Error(), "sealed") {
+				return false
 			}
 		}
 		return true
 	})
 	f.moves(t)
 	f.Unseal(t)
-	within(t, "recovery", func() bool {
-		for _, s := range f.statuses() {
-			if s.Trust.State != "fresh" || s.Key.State != "fresh" {
-				return false
-			}
-		}
-		return true
-	})
+	f.within(t, "recovery", func(s sdk.Status) bool { return s.Trust.State == "fresh" && s.Key.State == "fresh" })
 	for _, fault := range []vaulttest.Fault{
 		vaulttest.Status("", 429, "1", "quota"), vaulttest.Status("", 500, "", "internal"), vaulttest.Half, vaulttest.Garbage,
 	} {
@@ -310,14 +306,7 @@ func TestFederationSurvivesTheLossOfItsTokens(t *testing.T) {
 func TestFederationSaysWhenVaultForbids(t *testing.T) {
 	f := newFleet(t, fleetOptions{export: true})
 	f.Policy(t, "node", `path "pki/sign/node" { capabilities = ["update"] }`)
-	within(t, "the words of Status", func() bool {
-		for _, s := range f.statuses() {
-			if s.Key.State == "fresh" || !errors.Is(s.Key.Err, sdk.ErrPermission) {
-				return false
-			}
-		}
-		return true
-	})
+	f.within(t, "the words of Status", func(s sdk.Status) bool { return s.Key.State != "fresh" && errors.Is(s.Key.Err, sdk.ErrPermission) })
 	f.nothingFailed(t)
 }
 
