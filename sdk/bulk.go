@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,11 +25,11 @@ const bulkAttempts = 6
 type BulkOptions struct {
 	// Peers names the peers, by name or ID. Default: all.
 	Peers []string
-	// Progress is called after every batch, one call at a time for each peer, concurrently for different ones.
+	// Progress is called after every batch, and for messages that cannot be sent with those around them, one call at a time for each peer, concurrently for different ones.
 	Progress func(BulkProgress)
 }
 
-// A BulkProgress is what became of one batch.
+// A BulkProgress is what became of one batch, and of the messages among it that cannot be sent.
 type BulkProgress struct {
 	Peer     string
 	Outcomes []BulkOutcome // one for each message, in order
@@ -104,38 +105,61 @@ func (f *Federation) choosePeers(names []string) ([]*member, error) {
 }
 
 func (f *Federation) pushAllTo(ctx context.Context, m *member, messages iter.Seq[Message], progress func(BulkProgress), result *BulkResult) error {
-	var batch []*letter
-	size := 0
-	send := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		outcomes, err := f.sendBulk(ctx, m.ID, batch)
-		if err != nil {
-			return err
-		}
-		result.add(outcomes)
-		if progress != nil {
-			progress(BulkProgress{Peer: m.Name, Outcomes: outcomes, Done: result.Done, Acked: result.Applied + result.Noops})
-		}
-		batch, size = nil, 0
-		return nil
-	}
+	b := bulk{f: f, m: m, progress: progress, result: result}
 	for msg := range messages {
 		msg, err := msg.validate(m.Wire == signer.WireAIMemory)
-		if err != nil {
-			result.add([]BulkOutcome{{Operation: msg.Operation, Kind: quorum.Unsent, Err: err}})
-			continue
-		}
-		if len(batch) == maxBatch || len(batch) > 0 && size+len(msg.Body) > maxBatchBytes {
-			if err := send(); err != nil {
+		if err == nil && (len(b.letters) == maxBatch || len(b.letters) > 0 && b.size+len(msg.Body) > maxBatchBytes) || len(b.outcomes) == maxOutcomes {
+			if err := b.send(ctx); err != nil {
 				return err
 			}
 		}
-		batch = append(batch, newLetter(msg, f.sender(), time.Now()))
-		size += len(msg.Body)
+		b.outcomes = append(b.outcomes, BulkOutcome{Operation: msg.Operation, Kind: quorum.Unsent, Err: err})
+		if err == nil {
+			b.letters, b.at = append(b.letters, newLetter(msg, f.sender(), time.Now())), append(b.at, len(b.outcomes)-1)
+			b.size += len(msg.Body)
+		}
 	}
-	return send()
+	return b.send(ctx)
+}
+
+// maxOutcomes bounds what is reported at once, when most messages cannot be pushed.
+const maxOutcomes = 1024
+
+// A bulk is a PushAll to one peer.
+type bulk struct {
+	f        *Federation
+	m        *member
+	progress func(BulkProgress)
+	result   *BulkResult
+
+	outcomes []BulkOutcome // of the messages since the last report, in order; those with an Err cannot be sent
+	letters  []*letter     // the others
+	at       []int         // where their outcomes are
+	size     int           // of their bodies
+	broken   int           // messages in a row over which the peer broke
+}
+
+// send brings the letters to the peer and reports the outcomes. With an error, it reports those that there are.
+func (b *bulk) send(ctx context.Context) error {
+	var err error
+	if len(b.letters) > 0 {
+		var sent []BulkOutcome
+		sent, err = b.deliver(ctx, b.letters)
+		for i, o := range sent {
+			b.outcomes[b.at[i]] = o
+		}
+		for _, i := range slices.Backward(b.at[len(sent):]) {
+			b.outcomes = slices.Delete(b.outcomes, i, i+1)
+		}
+	}
+	if len(b.outcomes) > 0 {
+		b.result.add(b.outcomes)
+		if b.progress != nil {
+			b.progress(BulkProgress{Peer: b.m.Name, Outcomes: b.outcomes, Done: b.result.Done, Acked: b.result.Applied + b.result.Noops})
+		}
+	}
+	b.outcomes, b.letters, b.at, b.size = nil, nil, nil, 0
+	return err
 }
 
 func (r *BulkResult) add(outcomes []BulkOutcome) {
@@ -152,14 +176,16 @@ func (r *BulkResult) add(outcomes []BulkOutcome) {
 	}
 }
 
-// sendBulk sends one batch, again where that can help, and in halves where the content is to blame.
-func (f *Federation) sendBulk(ctx context.Context, peerID string, batch []*letter) ([]BulkOutcome, error) {
+// deliver sends one batch, again where that can help, and in halves where the content is to blame. With an error
+// come the outcomes of the messages before it.
+func (b *bulk) deliver(ctx context.Context, batch []*letter) ([]BulkOutcome, error) {
 	for attempt := 1; ; attempt++ {
 		try, cancel := context.WithTimeout(ctx, 3*sendTimeout)
-		a := f.carry(try, peerID, batch, turn0, transport.Bulk)
+		a := b.f.carry(try, b.m.ID, batch, turn0, transport.Bulk)
 		cancel()
 		switch {
 		case a.replies != nil:
+			b.broken = 0
 			outcomes := make([]BulkOutcome, len(batch))
 			for i, r := range a.replies {
 				outcomes[i] = BulkOutcome{Operation: batch[i].Operation, Kind: r.kind, Verdict: r.verdict, Ack: r.ack, Err: r.err}
@@ -168,22 +194,28 @@ func (f *Federation) sendBulk(ctx context.Context, peerID string, batch []*lette
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case a.content && len(batch) > 1:
-			head, err := f.sendBulk(ctx, peerID, batch[:len(batch)/2])
+			head, err := b.deliver(ctx, batch[:len(batch)/2])
 			if err != nil {
-				return nil, err
+				return head, err
 			}
-			tail, err := f.sendBulk(ctx, peerID, batch[len(batch)/2:])
+			tail, err := b.deliver(ctx, batch[len(batch)/2:])
 			return append(head, tail...), err
-		case a.content && a.whole.final:
+		case a.content && (a.whole.final || attempt == bulkAttempts && b.broken < maxBroken):
+			if !a.whole.final {
+				b.broken++
+			}
 			return []BulkOutcome{{Operation: batch[0].Operation, Kind: a.whole.kind, Err: a.whole.err}}, nil
 		case attempt == bulkAttempts:
 			return nil, a.whole.err
 		}
-		if err := f.restBetween(ctx, a.after, attempt); err != nil {
+		if err := b.f.restBetween(ctx, a.after, attempt); err != nil {
 			return nil, err
 		}
 	}
 }
+
+// maxBroken is over how many messages in a row a peer may break before it is given up.
+const maxBroken = 2
 
 // restBetween waits before the next attempt.
 func (f *Federation) restBetween(ctx context.Context, least time.Duration, attempt int) error {

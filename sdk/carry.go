@@ -127,7 +127,12 @@ func refusalOf(resp *http.Response) answer {
 	if tag := signer.RefusalOf(resp); tag != "" {
 		a.whole.err = fmt.Errorf("status %d, %s", resp.StatusCode, tag)
 	}
+	if resp.StatusCode/100 == 2 { // no refusal, and no ack
+		a.whole = reply{kind: quorum.Unknown, err: fmt.Errorf("status %d, which acks nothing", resp.StatusCode)}
+	}
 	switch resp.StatusCode {
+	case http.StatusBadGateway, http.StatusGatewayTimeout:
+		a.whole.kind = quorum.Unknown // somebody in between does not know either
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		a.content, a.whole.final = true, true
 	case http.StatusInternalServerError:

@@ -378,6 +378,9 @@ func (h *handler) page(ctx context.Context, q PullQuery) (page Page, err error) 
 	if len(page.Messages) > maxBatch || len(page.Next) > maxCursor {
 		return page, fmt.Errorf("the application returned %d messages and a cursor of %d bytes, at most %d and %d", len(page.Messages), len(page.Next), maxBatch, maxCursor)
 	}
+	if page.More && (page.Next == "" || page.Next == q.Cursor) && q.Peer.Wire == signer.WireFederation {
+		return page, fmt.Errorf("the application says that there is more after %.80q and gives cursor %.80q for it", q.Cursor, page.Next)
+	}
 	total := 0
 	for i := range page.Messages {
 		p := &page.Messages[i]

@@ -58,6 +58,9 @@ func Permanent(reason string) error { return &Rejection{Reason: reason, Permanen
 func Temporary(reason string) error { return &Rejection{Reason: reason} }
 
 func (r *Rejection) Error() string {
+	if r == nil {
+		return "rejected for now"
+	}
 	s := "rejected for now"
 	if r.Permanent {
 		s = "rejected"
@@ -71,7 +74,12 @@ func (r *Rejection) Error() string {
 	return s
 }
 
-func (r *Rejection) Unwrap() error { return r.Err }
+func (r *Rejection) Unwrap() error {
+	if r == nil {
+		return nil
+	}
+	return r.Err
+}
 
 // apply hands a message to the application and answers for it when it panics.
 func (h *handler) apply(ctx context.Context, d Delivery) (verdict quorum.Verdict, err error) {
@@ -95,7 +103,7 @@ func (h *handler) apply(ctx context.Context, d Delivery) (verdict quorum.Verdict
 func replyTo(err error) wireReply {
 	var r *Rejection
 	switch {
-	case !errors.As(err, &r):
+	case !errors.As(err, &r) || r == nil:
 		return wireReply{state: stateTemporary, reason: "not taken"}
 	case r.Permanent:
 		return wireReply{state: statePermanent, reason: r.Reason}

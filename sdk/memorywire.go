@@ -71,13 +71,38 @@ func parseMemories(body []byte) (letters []*letter, dryRun bool, err error) {
 // A memoryAnswer is what an ai-memory node answers to a batch. Fields that it does not send are nil.
 type memoryAnswer struct {
 	IDs     *[]string `json:"ids"`
+	Applied *int      `json:"applied"`
+	Noop    *int      `json:"noop"`
 	Skipped *int      `json:"skipped"`
+	DryRun  bool      `json:"dry_run"`
+	Error   string    `json:"error"`
+}
+
+// took is how many memories the peer has, by its own count, and whether it counts.
+func (a *memoryAnswer) took() (n int, counted bool) {
+	for _, c := range []*int{a.Applied, a.Noop} {
+		if c != nil {
+			n, counted = n+*c, true
+		}
+	}
+	return n, counted
+}
+
+// check reports why an answer acks nothing, whatever it says beside that.
+func (a *memoryAnswer) check() error {
+	switch {
+	case a.Error != "":
+		return fmt.Errorf("it says %.200q", a.Error)
+	case a.DryRun:
+		return errors.New("it is that to a dry run")
+	}
+	return nil
 }
 
 var errSkipped = errors.New("the peer skipped it")
 
 // judgeMemories decides, for each message, whether the answer acks it: by its echoed id where ids are echoed,
-// else by the status, provided that nothing was skipped.
+// else by the status, provided that by the peer's count nothing was skipped.
 func judgeMemories(letters []*letter, body []byte, tlsID string) answer {
 	var a memoryAnswer
 	if trimmed := bytes.TrimSpace(body); len(trimmed) == 0 || trimmed[0] != '{' {
@@ -85,13 +110,17 @@ func judgeMemories(letters []*letter, body []byte, tlsID string) answer {
 	}
 	err := json.Unmarshal(body, &a)
 	if err == nil {
-		err = exactjson.Check(body, "ids", "skipped")
+		err = exactjson.Check(body, "ids", "applied", "noop", "skipped", "dry_run", "error")
+	}
+	if err == nil {
+		err = a.check()
 	}
 	if err != nil {
 		return answer{whole: reply{kind: quorum.Unknown, err: fmt.Errorf("an answer that acks nothing: %w", err)}}
 	}
 	acked := reply{kind: quorum.Acked, verdict: quorum.Applied, identity: quorum.Identity{TLS: tlsID}}
-	skipped := a.Skipped != nil && *a.Skipped > 0
+	took, counted := a.took()
+	skipped := a.Skipped != nil && *a.Skipped > 0 || counted && took < len(letters)
 	if a.IDs == nil && skipped && len(letters) > 1 {
 		// Which of them it was, one at a time will tell.
 		return answer{whole: reply{kind: quorum.Refused, err: errSkipped}, content: true}

@@ -36,7 +36,8 @@ type PageMessage struct {
 type Page struct {
 	Peer     Peer // whose it is; set by Pull, ignored of Inbound.Pull
 	Messages []PageMessage
-	// Next is the cursor for what follows. Its meaning is the application's own; at most 1024 bytes.
+	// Next is the cursor for what follows. Its meaning is the application's own; at most 1024 bytes. Empty, where
+	// there is no more, leaves who asks where it was.
 	Next string
 	// More says that there is more now.
 	More bool
@@ -89,6 +90,7 @@ func (f *Federation) Pull(ctx context.Context, opts PullOptions, take func(conte
 }
 
 func (f *Federation) pullFrom(ctx context.Context, m *member, take func(context.Context, Page) error, result *PullResult) error {
+	var circle circle
 	for attempt := 1; ; {
 		page, again, after, err := f.pullPage(ctx, m, result.Cursor)
 		if err != nil {
@@ -102,8 +104,8 @@ func (f *Federation) pullFrom(ctx context.Context, m *member, take func(context.
 			continue
 		}
 		attempt = 1
-		if page.More && page.Next == result.Cursor {
-			return fmt.Errorf("the peer says that there is more and gives the same cursor again: %w", ErrMaterial)
+		if page.More && circle.closes(result.Cursor, page.Next) {
+			return fmt.Errorf("the peer says that there is more and gives a cursor again: %w", ErrMaterial)
 		}
 		if len(page.Messages) > 0 || page.Next != result.Cursor {
 			if err := take(ctx, page); err != nil {
@@ -117,6 +119,23 @@ func (f *Federation) pullFrom(ctx context.Context, m *member, take func(context.
 			return nil
 		}
 	}
+}
+
+// A circle finds out, in constant space, that steps lead back to where they were (Brent's algorithm).
+type circle struct {
+	mark    string // a place on the way
+	steps   int    // since
+	atMost  int    // before the next mark
+	started bool
+}
+
+// closes takes a step and reports whether it leads to the mark, or nowhere.
+func (c *circle) closes(from, to string) bool {
+	if !c.started || c.steps == c.atMost {
+		*c = circle{mark: from, atMost: max(1, 2*c.atMost), started: true}
+	}
+	c.steps++
+	return to == c.mark || to == from
 }
 
 // maxPage bounds what is read of a page.
@@ -171,6 +190,9 @@ func (f *Federation) pullPage(ctx context.Context, m *member, cursor string) (pa
 	} else {
 		var letters []*letter
 		letters, page.Next, page.More, err = parsePage(body)
+		if page.Next == "" { // the beginning follows nothing
+			page.Next = cursor
+		}
 		for _, l := range letters {
 			page.Messages = append(page.Messages, PageMessage{Message: l.Message, Created: l.created})
 		}
