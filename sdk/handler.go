@@ -98,7 +98,7 @@ func (h *handler) push(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, TagMessage, err)
 		return
 	}
-	if err := h.checkSender(r, m, letters[0].sender); err != nil {
+	if err := h.f.checkSender(r, m, letters[0].sender); err != nil {
 		h.f.deny(w, m, err)
 		return
 	}
@@ -129,33 +129,6 @@ func (h *handler) body(r *http.Request) (body []byte, to string, err error) {
 	}
 	body, err = io.ReadAll(r.Body)
 	return body, to, err
-}
-
-// checkSender refuses a peer that calls itself what another node is called, since acks name it so.
-func (h *handler) checkSender(r *http.Request, m *member, sender string) error {
-	for _, other := range h.f.state.Load().members {
-		if other != m && other.ID != m.ID && other.isCalled(sender) && !m.isCalled(sender) {
-			return &signer.Refusal{Tag: TagSender, Status: http.StatusForbidden, Err: fmt.Errorf("it calls itself %.80q, as peer %s is called", sender, other.Name)}
-		}
-	}
-	if h.f.isMe(sender) && !m.isCalled(sender) && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0 ||
-		spkiOf(r.TLS.PeerCertificates[0].RawSubjectPublicKeyInfo) != h.f.serving.Load().spki()) {
-		return &signer.Refusal{Tag: TagSender, Status: http.StatusForbidden, Err: fmt.Errorf("it calls itself %.80q, as this node is called", sender)}
-	}
-	return nil
-}
-
-// isCalled reports whether a name is one that the peer is configured with.
-func (m *member) isCalled(name string) bool {
-	if name == m.ID || name == m.audience() || name == m.ServerName {
-		return true
-	}
-	for _, id := range m.IDs {
-		if id == name {
-			return true
-		}
-	}
-	return false
 }
 
 // receive applies what is new of a batch, in order, and answers for every message of it. The acks are signed
@@ -269,7 +242,7 @@ func (h *handler) takeMemories(w http.ResponseWriter, r *http.Request, m *member
 		return
 	}
 	if len(letters) > 0 {
-		if err := h.checkSender(r, m, letters[0].sender); err != nil {
+		if err := h.f.checkSender(r, m, letters[0].sender); err != nil {
 			h.f.deny(w, m, err)
 			return
 		}

@@ -311,6 +311,10 @@ func TestMemoryWireSenderIsNotCalledAsAnotherNode(t *testing.T) {
 			if got := mesh.Nodes[1].Received(); (len(got) == 0) != (want != "") {
 				t.Errorf("received %d messages", len(got))
 			}
+			resp = postTo(t, mesh.Nodes[0], mesh.Nodes[1], "GET", "/api/v1/sync/since", "", nil)
+			if got := signer.RefusalOf(resp); want != "" && got != want || want == "" && got != sdk.TagNoPull {
+				t.Errorf("a pull: status %d, tag %q", resp.StatusCode, got)
+			}
 		})
 	}
 }

@@ -30,6 +30,8 @@ func (f *Federation) Server(h http.Handler) *http.Server {
 		ReadHeaderTimeout: serverHeaderTimeout,
 		MaxHeaderBytes:    serverMaxHeader,
 		ErrorLog:          f.serverLog(),
+		// "OPTIONS *" is verified like everything else.
+		DisableGeneralOptionsHandler: true,
 	}
 	f.transport.ConfigureServer(srv)
 	return srv

@@ -84,6 +84,11 @@ func (f *Federation) verify(w http.ResponseWriter, r *http.Request) (*member, *s
 		if f.distrustsKey(verified) {
 			return m, nil, &signer.Refusal{Tag: signer.TagKeyUnknown, Status: http.StatusUnauthorized, Err: fmt.Errorf("key %s is distrusted", verified.KeyID)}
 		}
+		if verified.PeerID != "" {
+			if err := f.checkSender(r, m, verified.PeerID); err != nil {
+				return m, nil, err
+			}
+		}
 		if m.Wire == signer.WireFederation {
 			f.sawClock(m, verified.Skew)
 		}
@@ -153,6 +158,33 @@ func (f *Federation) authorize(m *member, r *http.Request) error {
 		return &signer.Refusal{Tag: TagForbidden, Status: http.StatusForbidden, Err: err}
 	}
 	return nil
+}
+
+// checkSender refuses a peer that calls itself what another node is called, since acks and VerifiedFrom name it so.
+func (f *Federation) checkSender(r *http.Request, m *member, sender string) error {
+	for _, other := range f.state.Load().members {
+		if other != m && other.ID != m.ID && other.isCalled(sender) && !m.isCalled(sender) {
+			return &signer.Refusal{Tag: TagSender, Status: http.StatusForbidden, Err: fmt.Errorf("it calls itself %.80q, as peer %s is called", sender, other.Name)}
+		}
+	}
+	if f.isMe(sender) && !m.isCalled(sender) && (r.TLS == nil || len(r.TLS.PeerCertificates) == 0 ||
+		spkiOf(r.TLS.PeerCertificates[0].RawSubjectPublicKeyInfo) != f.serving.Load().spki()) {
+		return &signer.Refusal{Tag: TagSender, Status: http.StatusForbidden, Err: fmt.Errorf("it calls itself %.80q, as this node is called", sender)}
+	}
+	return nil
+}
+
+// isCalled reports whether a name is one that the peer is configured with.
+func (m *member) isCalled(name string) bool {
+	if name == m.ID || name == m.audience() || name == m.ServerName {
+		return true
+	}
+	for _, id := range m.IDs {
+		if id == name {
+			return true
+		}
+	}
+	return false
 }
 
 // mustBeSigned reports whether messages of a peer count only with a signature.

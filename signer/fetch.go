@@ -127,6 +127,21 @@ func (d *KeyDirectory) fetch(peer string, force bool) (f *flight, ours bool) {
 	return f, true
 }
 
+// again asks a peer once more, within MinInterval, and reports whether it answered.
+func (d *KeyDirectory) again(ctx context.Context, peer string) bool {
+	d.mu.RLock()
+	p := d.peers[peer]
+	asks := p != nil && !p.static && d.config.Fetch != nil
+	d.mu.RUnlock()
+	for ours := false; asks && !ours; {
+		var f *flight
+		if f, ours = d.fetch(peer, false); f == nil || f.wait(ctx) != nil { // one that is not ours may have begun before
+			return false
+		}
+	}
+	return asks
+}
+
 func (d *KeyDirectory) fly(peer string, f *flight) {
 	ctx, cancel := context.WithTimeout(d.ctx, d.config.FetchTimeout)
 	defer cancel()
@@ -161,6 +176,7 @@ func (d *KeyDirectory) pull(ctx context.Context, peer string) (*fetchedSet, []Di
 	}
 	var events []DirectoryEvent
 	keys := make(map[string]PublishedKey, len(view.Keys))
+	var order []string
 	for _, k := range view.Keys {
 		id := Thumbprint(k.Key)
 		if len(k.Chain) > 0 && d.config.CheckChain != nil {
@@ -170,6 +186,7 @@ func (d *KeyDirectory) pull(ctx context.Context, peer string) (*fetchedSet, []Di
 			}
 		}
 		keys[id] = k
+		order = append(order, id)
 	}
 	validity := view.Validity
 	if validity == 0 {
@@ -178,5 +195,5 @@ func (d *KeyDirectory) pull(ctx context.Context, peer string) (*fetchedSet, []Di
 	validity = min(max(validity, d.config.MinValidity), d.config.MaxValidity)
 	now := d.config.Clock()
 	fresh := now.Add(validity)
-	return &fetchedSet{keys: keys, renew: now.Add(validity * 2 / 3), fresh: fresh, stale: fresh.Add(d.config.MaxStale)}, events, nil
+	return &fetchedSet{keys: keys, order: order, renew: now.Add(validity * 2 / 3), fresh: fresh, stale: fresh.Add(d.config.MaxStale)}, events, nil
 }

@@ -49,16 +49,16 @@ type jwkSet struct {
 }
 
 type jwk struct {
-	KeyType   string   `json:"kty"`
-	Curve     string   `json:"crv,omitempty"`
-	X         string   `json:"x,omitempty"`
-	KeyID     string   `json:"kid,omitempty"`
-	Algorithm string   `json:"alg,omitempty"`
-	Use       string   `json:"use,omitempty"`
-	NotBefore *int64   `json:"nbf,omitempty"`
-	NotAfter  *int64   `json:"exp,omitempty"`
-	Chain     []string `json:"x5c,omitempty"`
-	Private   *string  `json:"d,omitempty"`
+	KeyType   string          `json:"kty"`
+	Curve     string          `json:"crv,omitempty"`
+	X         string          `json:"x,omitempty"`
+	KeyID     string          `json:"kid,omitempty"`
+	Algorithm string          `json:"alg,omitempty"`
+	Use       string          `json:"use,omitempty"`
+	NotBefore *int64          `json:"nbf,omitempty"`
+	NotAfter  *int64          `json:"exp,omitempty"`
+	Chain     []string        `json:"x5c,omitempty"`
+	Private   json.RawMessage `json:"d,omitempty"` // whatever it is, null as well
 }
 
 // EncodeJWKS writes a key set as a JWK set (RFC 7517, RFC 8037), each key under its thumbprint. A set that
@@ -196,8 +196,8 @@ func parseChain(x5c []string, key ed25519.PublicKey) ([]*x509.Certificate, error
 	}
 	var chain []*x509.Certificate
 	for i, s := range x5c {
-		der, err := base64.StdEncoding.DecodeString(s)
-		if err != nil {
+		der, err := strictStd.DecodeString(s)
+		if err != nil || strings.ContainsAny(s, "\r\n") {
 			return nil, fmt.Errorf("x5c[%d] is not base64", i)
 		}
 		c, err := x509.ParseCertificate(der)

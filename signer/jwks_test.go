@@ -95,6 +95,8 @@ func TestKeySetThatIsNotExactIsRefused(t *testing.T) {
 		"key is a string":     {set(`"x"`), -1},
 		"a foreign kid":       {with(`"kid":"key-1"`), -1},
 		"a private key":       {with(`"d":"AAAA"`), -1},
+		"a private key, null": {with(`"d":null`), -1},
+		"a private RSA key":   {set(`{"kty":"RSA","n":"AQAB","e":"AQAB","d":"AQAB"}`), -1},
 		"another algorithm":   {with(`"alg":"RS256"`), -1},
 		"short x":             {set(`{"kty":"OKP","crv":"Ed25519","x":"AAAA"}`), -1},
 		"padded x":            {set(fmt.Sprintf(`{"kty":"OKP","crv":"Ed25519","x":%q}`, x+"=")), -1},
@@ -128,6 +130,24 @@ func TestChainForAnotherKeyIsRefused(t *testing.T) {
 	_, err := signer.EncodeJWKS(signer.KeySetView{Keys: []signer.PublishedKey{{Key: testPublic(t, testKey(t, 1)), Chain: []*x509.Certificate{leaf.Leaf}}}})
 	if !errors.Is(err, signer.ErrConfig) {
 		t.Errorf("got %v, want ErrConfig", err)
+	}
+}
+
+func TestChainInAnotherFormOfBase64IsRefused(t *testing.T) {
+	leaf := sdktest.NewCA(t).Issue(t, sdktest.Leaf{DNS: []string{"a.example"}, Key: sdktest.Ed25519Key}).Leaf
+	good, err := signer.EncodeJWKS(signer.KeySetView{Keys: []signer.PublishedKey{{Key: leaf.PublicKey.(ed25519.PublicKey), Chain: []*x509.Certificate{leaf}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string][2]string{
+		"a line break":     {`"x5c":["MII`, `"x5c":["MII\n`},
+		"bytes of no use":  {`"]`, `AAAA"]`},
+		"without the head": {`"x5c":["MII`, `"x5c":["`},
+	} {
+		bad := strings.Replace(string(good), change[0], change[1], 1)
+		if _, err := signer.ParseJWKS([]byte(bad)); bad == string(good) || !errors.Is(err, signer.ErrMaterial) {
+			t.Errorf("%s: got %v, want ErrMaterial", name, err)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type directoryPeer struct {
 // fetchedSet is what a peer published. It is immutable.
 type fetchedSet struct {
 	keys  map[string]PublishedKey
+	order []string  // of the ids, as published
 	renew time.Time // from then on it is fetched again, in the background
 	fresh time.Time // until then it is relied upon
 	stale time.Time // until then it is used if the peer cannot be asked
@@ -74,7 +75,8 @@ func (d *KeyDirectory) known(peer, keyID string) ed25519.PublicKey {
 	return k.Key
 }
 
-// Keys implements KeySource: the configured keys, then those that were fetched, in the order of their ids.
+// Keys implements KeySource: the configured keys in the order of their ids, then those that were fetched as they are
+// published, which is the one that signs first.
 func (d *KeyDirectory) Keys(ctx context.Context, peer string) ([]ed25519.PublicKey, error) {
 	return d.find(ctx, peer, func(now time.Time) lookup { return d.lookAll(peer, now) }, func() {})
 }
@@ -173,7 +175,7 @@ func (d *KeyDirectory) lookAll(peer string, now time.Time) lookup {
 		return l
 	}
 	l.ask = now.After(p.fetched.renew)
-	for _, id := range slices.Sorted(maps.Keys(p.fetched.keys)) {
+	for _, id := range p.fetched.order {
 		k := p.fetched.keys[id]
 		if _, twice := p.configured[id]; !twice && d.usable(peer, id, &k, now) == nil {
 			l.sort(p.fetched, now, k.Key)

@@ -22,7 +22,7 @@ const (
 	uuidLen       = 36
 	maxMemorySig  = 512
 	// maxMemoryKeys bounds the signature checks that one message can cost.
-	maxMemoryKeys = 4
+	maxMemoryKeys = MaxDirectoryKeys
 )
 
 // signMemory signs body || 0x00 || nonce.
@@ -42,7 +42,7 @@ func (s *Signer) signMemory(req *http.Request, to *Audience, nonce Nonce) error 
 			return err
 		}
 	}
-	if len(c.data) > 0 && c.data[0] == statementPrefix[0] {
+	if opensAsStatement(c.data) {
 		return fmt.Errorf("signer: a body that opens with 0xff cannot be signed on the ai-memory wire: %w", fault.ErrConfig)
 	}
 	uuid := uuid4(nonce)
@@ -77,6 +77,9 @@ func (s *Signer) memoryBody(req *http.Request) (*Content, error) {
 	}
 	return s.takeBody(req)
 }
+
+// opensAsStatement finds a body whose signature could be that of a statement.
+func opensAsStatement(body []byte) bool { return len(body) > 0 && body[0] == statementPrefix[0] }
 
 func memoryBytes(body []byte, nonce string) []byte {
 	b := make([]byte, 0, len(body)+1+len(nonce))
@@ -209,12 +212,15 @@ func (v *Verifier) verifyMemory(req *http.Request, from *From) (*Verified, *Refu
 	if r != nil {
 		return nil, r
 	}
+	if opensAsStatement(body) {
+		return nil, refuse(TagMemorySig, "the body opens as a statement does")
+	}
 	signed := memoryBytes(body, m.nonceText)
-	var key ed25519.PublicKey
-	for _, k := range keys[:min(len(keys), maxMemoryKeys)] {
-		if holds(k, signed, m.sig[:]) {
-			key = k
-			break
+	key := holder(keys, signed, m.sig[:])
+	// The wire names no key: it may be one that the peer has taken since it was asked.
+	if d, ok := v.config.Keys.(*KeyDirectory); ok && key == nil && d.again(ctx, from.Peer) {
+		if keys, err = d.Keys(ctx, from.Peer); err == nil {
+			key = holder(keys, signed, m.sig[:])
 		}
 	}
 	if key == nil {
@@ -240,6 +246,16 @@ func (v *Verifier) verifyMemory(req *http.Request, from *From) (*Verified, *Refu
 		Peer: from.Peer, Wire: WireAIMemory, KeyID: id, Key: key,
 		Operation: m.operation, PeerID: m.peerID, Digest: sum, Body: body, buffers: &v.buffers,
 	}, nil
+}
+
+// holder is the key under which a signature holds, or nil.
+func holder(keys []ed25519.PublicKey, signed, sig []byte) ed25519.PublicKey {
+	for _, k := range keys[:min(len(keys), maxMemoryKeys)] {
+		if holds(k, signed, sig) {
+			return k
+		}
+	}
+	return nil
 }
 
 // memoryReplay makes the default memory when the first message of that wire arrives.

@@ -17,7 +17,7 @@ const MaxDomain = 64
 
 // statementPrefix opens the signed bytes of every statement, and of nothing else: a signature base opens
 // with a quotation mark, and 0xff never occurs in UTF-8, so no JSON body opens with it (the ai-memory
-// profile refuses to sign one that does).
+// profile neither signs nor takes one that does).
 const statementPrefix = "\xfffederation-statement-v1\x00"
 
 // SignStatement signs a payload that stands apart from HTTP: an ack, a receipt. The signed bytes are

@@ -205,6 +205,10 @@ func (v *Verifier) parseLine(req *http.Request, m *message) *Refusal {
 	if m.authority, ok = canonicalAuthority(req.Host, scheme); !ok {
 		return refuse(TagAuthority, "Host")
 	}
+	// HTTP/2 has :authority, which req.Host is, and may have Host beside it (RFC 9113 section 8.3.1).
+	if h := req.Header["Host"]; len(h) > 1 || len(h) == 1 && h[0] != req.Host {
+		return refuse(TagAuthority, "Host differs from :authority")
+	}
 	return nil
 }
 

@@ -119,9 +119,11 @@ def parse_signature(text):
     return raw
 
 
-def authority(host, scheme):
+def authority(host, scheme, beside):
     m = re.fullmatch(r"([A-Za-z0-9._~-]+|\[[0-9A-Za-z._~:-]{2,}\])(?::([1-9][0-9]{0,4})?)?", host)
     if not m:
+        raise Refused("authority_malformed")
+    if beside not in (None, [host]):
         raise Refused("authority_malformed")
     name, port = m.groups()
     if not port or (scheme, port) in (("https", "443"), ("http", "80")):
@@ -150,7 +152,7 @@ def federation(f, v, fields, body):
     path, mark, query = target.partition("?")
     if not re.fullmatch(r"/[\x21\x22\x24-\x7e]*", target) or (mark and not query):
         raise Refused("target_malformed")
-    values = {"@method": v["method"], "@authority": v.get("authority") or authority(v["host"], v["scheme"]),
+    values = {"@method": v["method"], "@authority": v.get("authority") or authority(v["host"], v["scheme"], fields.get("host")),
               "@path": path, "@query": "?" + query,
               "federation-to": text_field(fields, "Federation-To", 2048),
               "federation-op": text_field(fields, "Federation-Op", 128)}
@@ -223,6 +225,8 @@ def memory(f, v, fields, body):
     if v["peer"] not in f["keys"]:
         raise Refused("key_unknown")
     signed = body + b"\0" + nonce.encode()
+    if body.startswith(b"\xff"):
+        raise Refused("x_memory_sig_bad_signature")
     if not any(holds(b64(k, True), signed, sig) for k in f["keys"][v["peer"]]):
         raise Refused("x_memory_sig_bad_signature")
     if body.lstrip(b" \t\r\n").startswith(b"{"):
