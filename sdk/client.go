@@ -12,7 +12,8 @@ import (
 
 // Client is the HTTP client that every request to a peer should go through: it authenticates both sides with
 // TLS, signs each attempt afresh, attaches the API key, and keeps connections for all callers to share. It
-// refuses every host that is not a peer and follows no redirect to another origin. Requests whose context has
+// refuses every host that is not a peer, and of a peer whose URL has a path whatever is not below it, and follows no
+// redirect to another origin. Requests whose context has
 // an operation id (transport.WithOperation) may be repeated and survive a lost connection; transport.WithLane
 // sends large transfers where they hold up nothing. It ends with the Federation; CloseIdleConnections has no
 // effect.

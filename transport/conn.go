@@ -82,7 +82,7 @@ func (c *conn) failure(op string, written bool, err error) *Error {
 	}
 	if alert, ok := remoteAlert(err); ok && !c.heard.Load() && handshakeAlert(alert) {
 		// TLS 1.3: the peer judged our certificate after our first request had left, and read none of it.
-		return &Error{Op: op, Kind: KindTLS, Err: err}
+		return &Error{Op: op, Kind: KindTLS, Err: refusedUs(err)}
 	}
 	return &Error{Op: op, Kind: KindBroken, Written: written, Err: err}
 }

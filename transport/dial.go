@@ -71,10 +71,7 @@ func (t *Transport) dial(parent context.Context, g *generation, e *entry, protos
 		if why := raw.cut.Load(); why != nil {
 			return fail(why.Kind, why.Err)
 		}
-		if alert, ok := remoteAlert(err); ok && alert == alertVersion && !t.opts.TLS12 {
-			err = fmt.Errorf("the peer does not speak TLS 1.3; upgrade it, or set Options.TLS12: %w", err)
-		}
-		return fail(KindTLS, err)
+		return fail(KindTLS, curedHandshake(err, t.opts.TLS12))
 	}
 	e.member.counters.handshakes.Add(1)
 	if tc.ConnectionState().DidResume {

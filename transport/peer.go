@@ -78,9 +78,22 @@ func (e *entry) policyKey() string {
 	return b.String()
 }
 
-// covers reports whether a request for the path belongs to e.
-func (e *entry) covers(path string) bool {
-	return strings.HasPrefix(path, e.path) && (len(path) == len(e.path) || path[len(e.path)] == '/')
+// covers reports whether a request for u, on e's host, belongs to e. One that climbs out of e's path by dot segments does
+// not, however it begins.
+func (e *entry) covers(u *url.URL) bool {
+	if e.path == "" {
+		return true
+	}
+	path := u.EscapedPath()
+	if !strings.HasPrefix(path, e.path) || len(path) > len(e.path) && path[len(e.path)] != '/' {
+		return false
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == ".." {
+			return false
+		}
+	}
+	return true
 }
 
 // canonicalHost returns host:port, lower case, with the default port filled in and IP addresses in canonical

@@ -59,7 +59,7 @@ func (t *Transport) begin(req *http.Request) (*entry, *Error) {
 	e := s.route(req.URL)
 	if e == nil {
 		t.notPeer.Add(1)
-		return nil, &Error{Op: "route", Kind: KindNotPeer, Err: errors.New(req.URL.Host + " is the host of no configured peer")}
+		return nil, &Error{Op: "route", Kind: KindNotPeer, Err: s.stray(req.URL)}
 	}
 	t.inFlight.Add(1)
 	if t.stopping.Load() {

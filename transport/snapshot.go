@@ -172,14 +172,19 @@ func (s *snapshot) route(u *url.URL) *entry {
 		es = s.byHost[hostKey{u.Scheme, canonicalHost(u.Scheme, u.Host)}]
 	}
 	for _, e := range es {
-		if e.path == "" || e.covers(u.EscapedPath()) {
+		if e.covers(u) {
 			return e
 		}
 	}
-	if len(es) == 1 {
-		return es[0]
-	}
 	return nil
+}
+
+// stray says why a URL belongs to no peer.
+func (s *snapshot) stray(u *url.URL) error {
+	if len(s.byHost[hostKey{u.Scheme, canonicalHost(u.Scheme, u.Host)}]) > 0 {
+		return fmt.Errorf("%s has peers, and %q is below the URL of none of them", u.Host, u.EscapedPath())
+	}
+	return fmt.Errorf("%s://%s is no configured peer; requests go to the URLs of Peers alone", u.Scheme, u.Host)
 }
 
 // distrusts returns an error if the certificate or its key is distrusted by fingerprint.

@@ -32,13 +32,13 @@ func (s *snapshot) verifyOutbound(e *entry, certs []*x509.Certificate, prev []*x
 	}
 	if e.ids == nil {
 		if err := certs[0].VerifyHostname(hostnameArg(e.name)); err != nil {
-			return verdict{}, err
+			return verdict{}, fmt.Errorf("%w; if it is the peer's, say so with ServerName or IDs", err)
 		}
 	} else if !hasID(certs[0], e.ids) {
-		return verdict{}, fmt.Errorf("certificate for %s has none of the IDs of the peer", names(certs[0]))
+		return verdict{}, fmt.Errorf("certificate for %s has none of the IDs of the peer; if it is the peer's, correct IDs", names(certs[0]))
 	}
 	if len(e.peer.SPKIPins) > 0 && !pinned(certs[0], e.peer.SPKIPins) {
-		return verdict{}, errors.New("the certificate's key is not one of those pinned")
+		return verdict{}, errors.New("the certificate's key is not one of those pinned; if it is the peer's new one, add it to SPKIPins")
 	}
 	return v, nil
 }
@@ -81,7 +81,7 @@ func (s *snapshot) verifyInbound(certs []*x509.Certificate, prev []*x509.Certifi
 	case why != nil:
 		return verdict{}, why
 	}
-	return verdict{}, fmt.Errorf("certificate for %s names no configured peer", names(certs[0]))
+	return verdict{}, fmt.Errorf("certificate for %s names no configured peer; if it is a peer's, say so with its ServerName or IDs", names(certs[0]))
 }
 
 // candidates returns the peers that the leaf names, each once, whoever issued it.
@@ -140,7 +140,7 @@ func (s *snapshot) chain(e *entry, certs, prev []*x509.Certificate, usage x509.E
 	}
 	chains, err := certs[0].Verify(opts)
 	if err != nil {
-		return verdict{}, err
+		return verdict{}, cured(err, usage, now)
 	}
 	var why error
 	for _, c := range chains {
@@ -150,7 +150,7 @@ func (s *snapshot) chain(e *entry, certs, prev []*x509.Certificate, usage x509.E
 		}
 		why = err
 	}
-	return verdict{}, why
+	return verdict{}, cured(why, usage, now)
 }
 
 // judge applies what may change while a chain stays what it is: time, revocation, distrust.
