@@ -159,7 +159,7 @@ func (b *backend) Configure(ctx context.Context, r *pluginpb.ConfigureRequest) (
 			return nil, toStatus(fmt.Errorf("%w: revision %d is in force with other values", fault.ErrConfig, s.Revision))
 		}
 	}
-	p, err := b.server.Configure(withLogger(ctx, b.log), s.clone())
+	p, err := b.server.Configure(ctx, s.clone())
 	if err != nil {
 		return nil, toStatus(err)
 	}

@@ -94,6 +94,8 @@ func serveMode(mode string, args []string) {
 		}))
 	case "blabs":
 		plugin.Serve(blab)
+	case "logs":
+		plugin.Serve(logs)
 	case "prints":
 		fmt.Println("hello from the plugin")
 		plugin.Serve(good)

@@ -105,18 +105,18 @@ func exitWithHost(parent int) {
 	}
 }
 
-// serverOptions bound messages and turn a handler's panic into an error.
+// serverOptions bound messages, give calls the logger, and turn a handler's panic into an error.
 func serverOptions(logger hclog.Logger) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(serverMessage),
 		grpc.MaxSendMsgSize(serverMessage),
 		grpc.ChainUnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
 			defer recovered(logger, info.FullMethod, &err)
-			return next(ctx, req)
+			return next(withLogger(ctx, logger), req)
 		}),
 		grpc.ChainStreamInterceptor(func(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
 			defer recovered(logger, info.FullMethod, &err)
-			return next(srv, s)
+			return next(srv, loggedStream{s, withLogger(s.Context(), logger)})
 		}),
 	}
 }
@@ -145,8 +145,16 @@ func withLogger(ctx context.Context, l hclog.Logger) context.Context {
 	return context.WithValue(ctx, loggerKey{}, l)
 }
 
-// Logger returns the logger of the plugin that ctx, the context of a Configure, belongs to. What it writes
-// reaches the host's log with its level. Any other context gives a silent one.
+// A loggedStream is a stream whose context has the logger.
+type loggedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s loggedStream) Context() context.Context { return s.ctx }
+
+// Logger returns the logger of the plugin whose Configure, or a method of whose providers, was called with ctx.
+// What it writes reaches the host's log with its level. Any other context gives a silent one.
 func Logger(ctx context.Context) hclog.Logger {
 	if l, ok := ctx.Value(loggerKey{}).(hclog.Logger); ok {
 		return l
