@@ -13,15 +13,18 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
+	"time"
 
 	"github.com/alphaonedev/federation/sdk"
 )
 
+// patience is for one request.
+const patience = 10 * time.Second
+
 // An authority is the client of the small CA. It trusts what has the pinned root, and nothing else.
 type authority struct {
-	url, sha256, token string
+	url, sha256, token string // the digest in lower case
 
 	mu     sync.Mutex
 	known  *x509.Certificate
@@ -35,13 +38,13 @@ func (a *authority) root(ctx context.Context) (*x509.Certificate, error) {
 	if a.known != nil {
 		return a.known, nil
 	}
-	blind := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	blind := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer blind.CloseIdleConnections()
 	der, err := do(ctx, blind, http.MethodGet, a.url+"/root", "", nil)
 	if err != nil {
 		return nil, err
 	}
-	if sum := sha256.Sum256(der); !strings.EqualFold(hex.EncodeToString(sum[:]), a.sha256) {
+	if sum := sha256.Sum256(der); hex.EncodeToString(sum[:]) != a.sha256 {
 		return nil, fmt.Errorf("%w: the authority's root has the SHA-256 %x, not root-sha256", sdk.ErrMaterial, sum)
 	}
 	root, err := x509.ParseCertificate(der)
@@ -51,7 +54,7 @@ func (a *authority) root(ctx context.Context) (*x509.Certificate, error) {
 	pool := x509.NewCertPool()
 	pool.AddCert(root)
 	a.known = root
-	a.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool}}}
+	a.client = &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool}}}
 	return root, nil
 }
 
@@ -79,6 +82,9 @@ func (a *authority) enrol(ctx context.Context, key *ecdsa.PrivateKey, name strin
 	leaf, err := x509.ParseCertificate(out.Chain[0])
 	if err != nil {
 		return nil, fmt.Errorf("%w: the authority's leaf: %w", sdk.ErrMaterial, err)
+	}
+	if !key.PublicKey.Equal(leaf.PublicKey) {
+		return nil, fmt.Errorf("%w: the authority's chain is for another key", sdk.ErrMaterial)
 	}
 	return &tls.Certificate{Certificate: out.Chain, PrivateKey: key, Leaf: leaf}, nil
 }

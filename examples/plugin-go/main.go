@@ -1,5 +1,5 @@
 // Command plugin-go is a plugin for a small certificate authority (examples/plugin-go/ca): it enrols, renews
-// before the certificate ends, and keeps its keys in a folder, so that a new process is the same node.
+// before the certificate ends, and keeps its keys and its chain in a folder, so that a new process is the same node.
 //
 // Settings: url and root-sha256 of the authority, name (a DNS name for the certificate), state (a folder of
 // the plugin's own, absolute). Secret: token.
@@ -13,12 +13,14 @@ package main
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,28 +30,47 @@ import (
 )
 
 func main() {
-	(&plugin.Server{Name: "small-ca", Version: "1.0.0", Configure: configure}).Serve()
+	(&plugin.Server{Name: "small-ca", Version: "1.0.0", Configure: configure, Validate: validate}).Serve()
 }
 
-// configure checks the settings and makes the providers. It contacts nobody: that is for the first pull.
-func configure(ctx context.Context, s plugin.Settings) (plugin.Providers, error) {
+// validate says whether the settings can work. It changes nothing and contacts nobody.
+func validate(s plugin.Settings) error {
 	if err := s.Only("url", "root-sha256", "name", "state", "token"); err != nil {
-		return plugin.Providers{}, err
+		return err
 	}
 	for _, name := range []string{"url", "root-sha256", "name", "state"} {
 		if s.Values[name] == "" {
-			return plugin.Providers{}, &sdk.ConfigError{Field: name, Err: fmt.Errorf("not set")}
+			return &sdk.ConfigError{Field: name, Err: errors.New("not set")}
 		}
 	}
-	state := s.Values["state"]
-	if !filepath.IsAbs(state) {
-		return plugin.Providers{}, &sdk.ConfigError{Field: "state", Err: fmt.Errorf("%q is not absolute", state)}
+	if u, err := url.Parse(s.Values["url"]); err != nil || u.Scheme != "https" || u.Host == "" {
+		return &sdk.ConfigError{Field: "url", Err: errors.New("no https URL")}
 	}
+	if state := s.Values["state"]; !filepath.IsAbs(state) {
+		return &sdk.ConfigError{Field: "state", Err: fmt.Errorf("%q is not absolute", state)}
+	}
+	if strings.ContainsFunc(tokenOf(s), func(r rune) bool { return r < '!' || r > '~' }) {
+		return &sdk.ConfigError{Field: "token", Err: errors.New("it has a space, or a character that is not visible ASCII")}
+	}
+	return nil
+}
+
+// tokenOf returns the token, which may come from a file that ends in a line break.
+func tokenOf(s plugin.Settings) string {
+	return strings.TrimSuffix(strings.TrimSuffix(string(s.Secrets["token"]), "\n"), "\r")
+}
+
+// configure makes the providers. It contacts nobody: that is for the first pull.
+func configure(ctx context.Context, s plugin.Settings) (plugin.Providers, error) {
+	if err := validate(s); err != nil {
+		return plugin.Providers{}, err
+	}
+	state := s.Values["state"]
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return plugin.Providers{}, &sdk.ConfigError{Field: "state", Err: err}
 	}
 	n := &node{
-		ca:    &authority{url: s.Values["url"], sha256: s.Values["root-sha256"], token: string(s.Secrets["token"])},
+		ca:    &authority{url: s.Values["url"], sha256: strings.ToLower(s.Values["root-sha256"]), token: tokenOf(s)},
 		name:  s.Values["name"],
 		state: state,
 	}
@@ -63,8 +84,8 @@ type node struct {
 	name  string
 	state string
 
-	mu   sync.Mutex
-	cert *tls.Certificate // the last one that was issued
+	mu     sync.Mutex
+	issued *issued // the last chain
 }
 
 type (
@@ -86,41 +107,49 @@ func (t trust) TrustBundle(ctx context.Context) (*sdk.TrustBundle, error) {
 func (i identity) Identity(ctx context.Context) (*sdk.Identity, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.cert != nil && time.Now().Before(renewal(i.cert.Leaf)) {
-		return i.current(), nil
-	}
-	private, err := i.load("tls.key", newECDSA)
+	private, err := load(i.node, "tls.pem", newECDSA)
 	if err != nil {
 		return nil, err
 	}
-	cert, err := i.ca.enrol(ctx, private.(*ecdsa.PrivateKey), i.name)
-	if err != nil {
-		if i.cert != nil && time.Now().Before(i.cert.Leaf.NotAfter) {
-			return i.current(), nil // it serves while the authority is away
+	if i.issued == nil || !i.issued.of(private) {
+		i.issued = i.kept(ctx, private) // the first time, or another key is there
+	}
+	if i.issued == nil || !time.Now().Before(i.issued.renew) {
+		if err := i.enrol(ctx, private); err != nil {
+			return nil, err
 		}
-		return nil, err
 	}
-	i.cert = cert
-	return i.current(), nil
+	return &sdk.Identity{Certificate: i.issued.cert, RefreshAfter: max(time.Until(i.issued.renew), time.Second)}, nil
 }
 
-func (n *node) current() *sdk.Identity {
-	return &sdk.Identity{Certificate: n.cert, RefreshAfter: max(time.Until(renewal(n.cert.Leaf)), time.Second)}
-}
-
-func renewal(leaf *x509.Certificate) time.Time {
-	return leaf.NotBefore.Add(leaf.NotAfter.Sub(leaf.NotBefore) * 2 / 3)
+// enrol has another chain issued. While that fails the one of before serves on. The caller holds mu.
+func (i identity) enrol(ctx context.Context, private *ecdsa.PrivateKey) error {
+	cert, err := i.ca.enrol(ctx, private, i.name)
+	if err == nil {
+		i.issued = issue(cert)
+		i.keep(ctx)
+		return nil
+	}
+	now := time.Now()
+	if i.issued == nil || now.After(i.issued.cert.Leaf.NotAfter) {
+		return err
+	}
+	// Not at once, and not when every other node does.
+	wait := min(time.Minute, i.issued.cert.Leaf.NotAfter.Sub(now)/10)
+	i.issued.renew = now.Add(wait/2 + rand.N(wait/2+1))
+	plugin.Logger(ctx).Warn("cannot renew; the certificate of before serves on", "error", err)
+	return nil
 }
 
 // SigningKeys returns the key that is kept in the state folder.
 func (k key) SigningKeys(context.Context) (*sdk.KeySet, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	private, err := k.load("message.key", newEd25519)
+	private, err := load(k.node, "message.pem", newEd25519)
 	if err != nil {
 		return nil, err
 	}
-	active, err := signer.KeyOf(private.(ed25519.PrivateKey))
+	active, err := signer.KeyOf(private)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import ssl
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import federation_plugin as fp
@@ -192,6 +193,12 @@ def validate(settings, secrets):
     for name in ("url", "root-sha256", "name", "state"):
         if not settings.get(name):
             raise fp.Config("%s is not set" % name, field=name)
+    try:
+        url = urllib.parse.urlsplit(settings["url"])
+    except ValueError:
+        url = None
+    if url is None or url.scheme != "https" or not url.netloc:
+        raise fp.Config("url is no https URL", field="url")
     if not os.path.isabs(settings["state"]):
         raise fp.Config("state is not absolute", field="state")
     if re.search("[^!-~]", token_of(secrets)):

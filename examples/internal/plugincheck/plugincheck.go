@@ -59,10 +59,28 @@ func Check(t TB, args ...string) {
 	}
 }
 
+// known looks at files that another program will read, so that go test, which remembers what a test has looked at,
+// does not take a result of before one was changed.
+func known(t TB, folder string, patterns ...string) {
+	t.Helper()
+	for _, pattern := range patterns {
+		names, err := filepath.Glob(filepath.Join(folder, pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("no %s in %s: %v", pattern, folder, err)
+		}
+		for _, name := range names {
+			if _, err := os.Stat(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // Python returns an interpreter that has what a plugin in Python needs. Without one the test is skipped, unless
 // FEDERATION_NO_SKIP is set: then setup makes one.
 func Python(t TB, example string) string {
 	t.Helper()
+	known(t, example, "*.py", "testdata/*.py", "requirements.txt")
 	venv := filepath.Join(example, ".venv", "bin", "python")
 	for _, python := range []string{venv, "python3"} {
 		path, err := exec.LookPath(python)
@@ -91,6 +109,7 @@ func Python(t TB, example string) string {
 // skipped, unless FEDERATION_NO_SKIP is set: then setup installs the packages.
 func Node(t TB, example string) string {
 	t.Helper()
+	known(t, example, "*.mjs", "testdata/*.mjs", "package-lock.json")
 	node, err := exec.LookPath("node")
 	if err == nil && nodeLoads(node, example) {
 		return node
