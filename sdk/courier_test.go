@@ -55,6 +55,59 @@ func TestAnAckedMessageIsNotReplayedBeforeItsRecordIsKnown(t *testing.T) {
 	})
 }
 
+// A busyStore goes on recording when nobody waits for it any more.
+type busyStore struct {
+	outbox.Store
+	delay time.Duration
+}
+
+func (s busyStore) Append(ctx context.Context, m outbox.Message, peers []string) ([]uint64, error) {
+	type result struct {
+		seqs []uint64
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		time.Sleep(s.delay)
+		seqs, err := s.Store.Append(context.WithoutCancel(ctx), m, peers)
+		done <- result{seqs, err}
+	}()
+	select {
+	case r := <-done:
+		return r.seqs, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func TestAnOrderedPushWhoseWaitEndsWhileItIsRecordedIsDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, PushOptions{Ordered: true}, busyStore{outbox.NewMemory(outbox.Limits{}), 10 * time.Second})
+		policy, err := quorum.Policy{Writes: 2}.Resolve(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		local := func(context.Context, *letter) (*quorum.Ack, quorum.Identity, error) {
+			return nil, quorum.Identity{TLS: "me"}, nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err = r.push(ctx, newLetter(Message{Operation: "op", Body: []byte("x")}, "me", start), policy, r.peers, local)
+		if _ = notMet(t, err); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+		time.Sleep(time.Minute)
+		if err := r.resume(t.Context(), r.peers); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if got := r.road.taken("p0"); !slices.Equal(got, []string{"op"}) || r.depth(t, "p0") != 0 {
+			t.Errorf("took %v, %d wait", got, r.depth(t, "p0"))
+		}
+	})
+}
+
 // watched is what pushes of a peer's courier still watch.
 func (r *rig) watched(peer string) []string {
 	c := r.courier(peerRef{name: peer, id: peer})

@@ -99,11 +99,21 @@ func (d *delivery) push(ctx context.Context, l *letter, policy quorum.Policy, pe
 		p.couriers[i] = d.courier(ref)
 		p.couriers[i].expect(parcels[i])
 	}
-	// With a store that answers at once, and where order matters, recording comes first, and with any other beside the sending.
-	if d.instant || d.opts.Ordered {
+	// With a store that answers at once, and where order matters, recording comes first, and with any other beside
+	// the sending. A wait that ends does not end the recording: what is recorded after all has to be known.
+	if d.instant {
 		d.record(ctx, p, parcels)
-	} else if !d.start(func() { d.record(context.WithoutCancel(ctx), p, parcels) }) {
-		return nil, closedError("push")
+	} else {
+		done := make(chan struct{})
+		if !d.start(func() { defer close(done); d.record(context.WithoutCancel(ctx), p, parcels) }) {
+			return nil, closedError("push")
+		}
+		if d.opts.Ordered {
+			select {
+			case <-done:
+			case <-wait.Done():
+			}
+		}
 	}
 	for i, c := range p.couriers {
 		c.offer(parcels[i])

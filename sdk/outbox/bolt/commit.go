@@ -69,11 +69,22 @@ func (s *Store) committer() {
 				idle++
 			}
 		}
-		err := s.commitGroup(group)
-		for i, w := range group {
-			w.done <- err
-			group[i] = nil
-		}
+		s.commitAll(group)
+		clear(group)
+	}
+}
+
+// commitAll commits writes together if they can be, else in halves, so that one which fails, or is too large for what
+// is left of the disk, takes no other with it. Each is told what became of it.
+func (s *Store) commitAll(group []*write) {
+	err := s.commitGroup(group)
+	if half := len(group) / 2; err != nil && half > 0 {
+		s.commitAll(group[:half])
+		s.commitAll(group[half:])
+		return
+	}
+	for _, w := range group {
+		w.done <- err
 	}
 }
 

@@ -3,6 +3,7 @@ package bolt
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -49,7 +50,7 @@ func appendMessage(tx *bbolt.Tx, m outbox.Message, peers []string, seqs []uint64
 
 func readEntries(tx *bbolt.Tx, peer string, want outbox.Query) ([]outbox.Entry, error) {
 	q := queueOf(tx, peer)
-	if q == nil {
+	if q == nil || want.After == math.MaxUint64 {
 		return nil, nil
 	}
 	messages := tx.Bucket(messagesBucket)

@@ -188,3 +188,42 @@ func TestAFileThatCannotBeOpenedIsLeftAlone(t *testing.T) {
 		t.Errorf("a missing folder: %v", err)
 	}
 }
+
+func TestAWriteThatFailsTakesNoOtherWithIt(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "outbox.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	bad := errors.New("no space left")
+	group := make([]*write, 9)
+	for i := range group {
+		group[i] = &write{done: make(chan error, 1), apply: func(tx *bbolt.Tx, add func(string, counts)) error {
+			add("p", counts{depth: 1, bytes: 1})
+			if i == 2 || i == 3 || i == 8 {
+				return bad
+			}
+			m := outbox.Message{Operation: fmt.Sprint("op-", i), Body: []byte("x")}
+			return appendMessage(tx, m, []string{"p"}, make([]uint64, 1), func(string) bool { return true })
+		}}
+	}
+	s.commitAll(group)
+	for i, w := range group {
+		if err := <-w.done; (err != nil) != (i == 2 || i == 3 || i == 8) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+	entries, err := s.Read(t.Context(), "p", outbox.Query{})
+	stats, serr := s.Stats(t.Context())
+	if err != nil || serr != nil || len(entries) != 6 || len(stats) != 1 || stats[0].Depth != 6 || stats[0].Bytes != 6 {
+		t.Errorf("%d entries, %v, stats %+v, %v", len(entries), err, stats, serr)
+	}
+	for i, e := range entries {
+		if want := []string{"op-0", "op-1", "op-4", "op-5", "op-6", "op-7"}[i]; e.Operation != want {
+			t.Errorf("entry %d is %s, want %s", i, e.Operation, want)
+		}
+	}
+	if after, err := s.Read(t.Context(), "p", outbox.Query{After: ^uint64(0)}); err != nil || len(after) != 0 {
+		t.Errorf("after the last possible: %d entries, %v", len(after), err)
+	}
+}
