@@ -56,6 +56,10 @@ def visible(s):
     return re.fullmatch(r"[\x21-\x7e]+", s) is not None
 
 
+def printable(s):
+    return re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", s) is not None
+
+
 def single(fields, name, missing, doubled):
     v = fields.get(name.lower(), [])
     if not v:
@@ -121,7 +125,7 @@ def parse_signature(text):
 
 def authority(host, scheme, beside):
     m = re.fullmatch(r"([A-Za-z0-9._~-]+|\[[0-9A-Za-z._~:-]{2,}\])(?::([1-9][0-9]{0,4})?)?", host)
-    if not m:
+    if not m or len(host) > 261:
         raise Refused("authority_malformed")
     if beside not in (None, [host]):
         raise Refused("authority_malformed")
@@ -150,7 +154,7 @@ def federation(f, v, fields, body):
         raise Refused("target_malformed")
     target = v["target"]
     path, mark, query = target.partition("?")
-    if not re.fullmatch(r"/[\x21\x22\x24-\x7e]*", target) or (mark and not query):
+    if not re.fullmatch(r"/[\x21\x22\x24-\x7e]*", target) or len(target) > 8192 or (mark and not query):
         raise Refused("target_malformed")
     values = {"@method": v["method"], "@authority": v.get("authority") or authority(v["host"], v["scheme"], fields.get("host")),
               "@path": path, "@query": "?" + query,
@@ -165,7 +169,7 @@ def federation(f, v, fields, body):
         t = single(fields, "Content-Type", "field_missing", "field_doubled")
         if len(t.encode()) > 256:
             raise Refused("field_oversized")
-        if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", t):
+        if not printable(t):
             raise Refused("field_malformed")
         d = single(fields, "Content-Digest", "digest_missing", "field_doubled")
         if not d.startswith("sha-256=:") or "," in d:
@@ -207,6 +211,8 @@ def memory(f, v, fields, body):
     if "content-encoding" in fields:
         raise Refused("encoding_unsigned")
     s = single(fields, "X-Memory-Sig", "x_memory_sig_missing", "x_memory_sig_malformed")
+    if len(s) > 512 or not (s == "" or printable(s)):
+        raise Refused("x_memory_sig_malformed")
     s = s.split(";")[0].rstrip(" ")
     sig = b64(s[8:]) if s.startswith("ed25519=") else None
     if sig is None or len(sig) != 64:
@@ -215,9 +221,13 @@ def memory(f, v, fields, body):
     if not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", nonce):
         raise Refused("x_memory_nonce_malformed")
     peer_id = single(fields, "X-Peer-Id", "peer_id_header_missing", "field_doubled")
-    if not visible(peer_id):
+    if not visible(peer_id) or len(peer_id) > 2048:
         raise Refused("field_malformed")
-    op = fields.get("idempotency-key", [""])
+    op = ""
+    if "idempotency-key" in fields:
+        op = single(fields, "Idempotency-Key", "", "field_doubled")
+        if not visible(op) or len(op) > 128:
+            raise Refused("field_malformed")
     if v.get("peer_id") and v["peer_id"] != peer_id:
         raise Refused("sender_agent_id_mismatch")
     if len(body) > f["max_body_bytes"]:
@@ -230,12 +240,16 @@ def memory(f, v, fields, body):
     if not any(holds(b64(k, True), signed, sig) for k in f["keys"][v["peer"]]):
         raise Refused("x_memory_sig_bad_signature")
     if body.lstrip(b" \t\r\n").startswith(b"{"):
+        try:
+            json.loads(body)
+        except ValueError:
+            raise Refused("sender_agent_id_mismatch")
         senders = [(k, x) for k, x in json.loads(body, object_pairs_hook=list) if k.lower() == "sender_agent_id"]
         if senders and senders != [("sender_agent_id", peer_id)]:
             raise Refused("sender_agent_id_mismatch")
     if v.get("repeat"):
         raise Refused("x_memory_nonce_replay")
-    return signed, op[0]
+    return signed, op
 
 
 def load(name):
