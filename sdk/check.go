@@ -63,6 +63,7 @@ func (f *Federation) Check(ctx context.Context) Report {
 	}
 	f.checkMaterial(&r)
 	state := f.state.Load()
+	checkNames(&r, state.members)
 	errs := make([][]Problem, len(state.members))
 	warnings := make([][]Problem, len(state.members))
 	slots := make(chan struct{}, checkParallel)
@@ -105,12 +106,13 @@ func (f *Federation) checkMaterial(r *Report) {
 		}
 	}
 	for _, s := range f.scopes() {
+		warn := func(err error) { r.Warnings = append(r.Warnings, Problem{Field: "Trust", Peer: s.name, Err: err}) }
 		if st := s.source.Status(); st.LastError != nil {
-			warn("Trust", fmt.Errorf("the last refresh failed: %w", st.LastError))
+			warn(fmt.Errorf("the last refresh failed: %w", st.LastError))
 		}
 		for _, c := range s.serving.Load().roots {
 			if now.After(c.NotAfter) {
-				warn("Trust", fmt.Errorf("root %q ended at %s; remove it", c.Subject, c.NotAfter.Format(time.RFC3339)))
+				warn(fmt.Errorf("root %q ended at %s; remove it", c.Subject, c.NotAfter.Format(time.RFC3339)))
 			}
 		}
 	}
@@ -138,6 +140,31 @@ func (f *Federation) checkMaterial(r *Report) {
 			warn("Key", fmt.Errorf("messages leave unsigned, and strict peers refuse them: %w", st.LastError))
 		case st.LastError != nil:
 			warn("Key", fmt.Errorf("the last refresh failed: %w", st.LastError))
+		}
+	}
+}
+
+// checkNames warns of peers that can be called and cannot call, because one certificate is that of two of them.
+func checkNames(r *Report, members []*member) {
+	type claim struct {
+		scope *scope
+		name  string
+	}
+	first := make(map[claim]*member)
+	for _, m := range members {
+		if len(m.SPKIPins) > 0 || isPlaintext(m.URL) {
+			continue
+		}
+		names := m.IDs
+		if len(names) == 0 {
+			names = []string{m.ServerName}
+		}
+		for _, name := range names {
+			if other := first[claim{m.scope, name}]; other != nil {
+				r.Warnings = append(r.Warnings, Problem{Field: "Peers", Peer: m.Name, Err: fmt.Errorf("is known by the certificate name %s, as %s is, so that what either sends is refused: nobody could tell them apart; give each IDs or SPKIPins of its own", name, other.Name)})
+				continue
+			}
+			first[claim{m.scope, name}] = m
 		}
 	}
 }

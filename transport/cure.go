@@ -37,6 +37,8 @@ func curedHandshake(err error, tls12 bool) error {
 		switch {
 		case alert == alertVersion && !tls12:
 			return fmt.Errorf("the peer does not speak TLS 1.3; upgrade it, or set Options.TLS12: %w", err)
+		case alert == alertInternal:
+			return fmt.Errorf("the peer cannot serve: it has no identity yet, or is closed: %w", err)
 		case handshakeAlert(alert):
 			return refusedUs(err)
 		}
@@ -49,5 +51,8 @@ func curedHandshake(err error, tls12 bool) error {
 
 // refusedUs says what an alert about our certificate means.
 func refusedUs(err error) error {
+	if alert, _ := remoteAlert(err); alert == alertRequired {
+		return fmt.Errorf("the peer wants a certificate of this node; give an Identity: %w", err)
+	}
 	return fmt.Errorf("the peer refuses this node's certificate; its trust must have the CA of our Identity, and its peers a name of it: %w", err)
 }

@@ -3,6 +3,7 @@ package transport_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -93,5 +94,35 @@ func TestARefusalSaysTheCure(t *testing.T) {
 				t.Errorf("%v, want the peer and %q", err, tt.says)
 			}
 		})
+	}
+}
+
+// A server whose node is closed does not blame its clients' certificates.
+func TestAClosedNodeSaysSo(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	b.tr.Close()
+	_, _, err := send(t.Context(), a, b, "x")
+	wantKind(t, err, transport.KindTLS)
+	if !strings.Contains(err.Error(), "the peer cannot serve") || !transport.Unsent(err) {
+		t.Errorf("%v, want that the peer cannot serve, and nothing sent", err)
+	}
+	if err := b.tr.Warm(t.Context()); transport.KindOf(err) != transport.KindClosed || !errors.Is(err, transport.ErrClosed) {
+		t.Errorf("Warm after Close: %v, want ErrClosed", err)
+	}
+}
+
+func TestAPeerThatWantsACertificateIsNamed(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	update(t, a.tr, transport.Material{Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
+	_, _, err := send(t.Context(), a, b, "x")
+	wantKind(t, err, transport.KindTLS)
+	if !strings.Contains(err.Error(), "give an Identity") {
+		t.Errorf("%v, want the cure", err)
 	}
 }

@@ -145,6 +145,9 @@ func (t *Transport) serverTLS(adopt func(net.Conn) *rawConn, protocols []string)
 				return nil, errUntracked
 			}
 		}
+		if t.isClosed() {
+			return nil, ErrClosed // here, and the client learns that the fault is ours; below it is taken for its certificate's
+		}
 		g := t.current.Load()
 		if g == nil || g.server == nil {
 			return nil, errNotReady

@@ -194,6 +194,9 @@ func (t *Transport) drained(g *generation) {
 func (t *Transport) Warm(ctx context.Context) error {
 	g := t.enter()
 	if g == nil {
+		if t.isClosed() {
+			return &Error{Op: "dial", Kind: KindClosed, Err: ErrClosed}
+		}
 		return &Error{Op: "dial", Kind: KindUnreachable, Err: errNotReady}
 	}
 	defer g.leave()
