@@ -41,15 +41,16 @@ func TestTheWalkThroughWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	blocks := shellBlocks(t, "../../docs/vault.md")
-	if len(blocks) != 6 {
-		t.Fatalf("%d shell blocks in docs/vault.md, want 6: the steps of this test are those", len(blocks))
+	if len(blocks) != 8 {
+		t.Fatalf("%d shell blocks in docs/vault.md, want 8: the steps of this test are those", len(blocks))
 	}
-	run := func(i int) {
+	run := func(i int, env ...string) {
 		t.Helper()
 		cmd := exec.Command("sh", "-euc", blocks[i])
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"),
 			"VAULT_ADDR="+s.URL, "VAULT_TOKEN="+s.Root, "VAULT_CACERT="+filepath.Join(dir, "vault-ca.pem"))
+		cmd.Env = append(cmd.Env, env...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("block %d: %v\n%s\n%s", i, err, blocks[i], out)
 		}
@@ -114,6 +115,23 @@ func TestTheWalkThroughWorks(t *testing.T) {
 	if got := subjects(last); !slices.Equal(got, []string{"Mesh Root 2"}) {
 		t.Errorf("roots %q in the end", got)
 	}
+
+	run(6, "SERIAL="+serial(id.Certificate.Leaf))
+	last, err = trust.TrustBundle(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !revoked(last, id.Certificate.Leaf.SerialNumber) {
+		t.Error("the certificate was revoked, and is on no CRL")
+	}
+	run(7)
+	identity.Renew()
+	if _, err := identity.Identity(t.Context()); err == nil {
+		t.Error("a node that was shut out has another certificate")
+	}
+	if _, err := two.Active.Sign(t.Context(), []byte("m")); err == nil {
+		t.Error("a node that was shut out signs")
+	}
 }
 
 func shellBlocks(t *testing.T, path string) []string {
@@ -166,6 +184,8 @@ func vaultCommand(args []string) error {
 			return err
 		}
 		return c.Sys().PutPolicyWithContext(ctx, rest[2], string(rules))
+	case verb == "policy delete":
+		return c.Sys().DeletePolicyWithContext(ctx, rest[2])
 	case rest[0] == "delete":
 		_, err := c.Logical().DeleteWithContext(ctx, rest[1])
 		return err
