@@ -326,6 +326,21 @@ func TestClockSkewIsNamed(t *testing.T) {
 	}
 }
 
+// A token enrols once. What it got must not be lost because a clock was wrong at that moment.
+func TestWhatAOneTimeTokenGotIsUsedOnceTheClockIsRight(t *testing.T) {
+	ca := startCA(t, stepcatest.Options{})
+	c := newClient(t, ca)
+	i := c.Identity(IdentityConfig{Enrolment: mintToken(t, ca, stepcatest.Token{Subject: "a.example"})})
+	c.now = func() time.Time { return time.Now().Add(-10 * time.Minute) }
+	_, err := i.Identity(t.Context())
+	wantError(t, err, sdk.ErrMaterial, "ahead of ours")
+	c.now = time.Now
+	verify(t, mustIdentity(t, i).Certificate, ca)
+	if n := ca.Requests.Count("POST", "/sign"); n != 1 {
+		t.Errorf("%d enrolments, want 1", n)
+	}
+}
+
 func TestClosedClient(t *testing.T) {
 	ca := startCA(t, stepcatest.Options{})
 	c := newClient(t, ca)

@@ -70,6 +70,7 @@ type certFlow struct {
 	due    time.Time     // when to renew it
 	served bool          // now has been returned
 	spent  bool          // the one-time token was taken by the CA
+	issued *held         // what it gave for that, where it could not be used yet
 }
 
 // current returns the certificate that is valid and after how long to ask again.
@@ -180,6 +181,9 @@ func (f *certFlow) next(ctx context.Context, now time.Time) (*held, error) {
 }
 
 func (f *certFlow) enrol(ctx context.Context) (*held, error) {
+	if f.issued != nil && f.c.now().Before(f.issued.leaf().NotAfter) {
+		return f.accept(ctx, f.issued.key, f.issued.chain)
+	}
 	if f.spent {
 		return nil, fmt.Errorf("%w: the OneTimeToken was used by this provider; mint another with `step ca token` and configure it", fault.ErrPermission)
 	}
@@ -194,7 +198,9 @@ func (f *certFlow) enrol(ctx context.Context) (*held, error) {
 		}
 		return nil, err
 	}
-	f.spent = !f.cfg.Enrolment.repeatable()
+	if !f.cfg.Enrolment.repeatable() {
+		f.spent, f.issued = true, &held{key: key, chain: chain} // a clock may be set yet, or the CA answer with a new root
+	}
 	return f.accept(ctx, key, chain)
 }
 
@@ -207,6 +213,7 @@ func (f *certFlow) accept(ctx context.Context, key crypto.Signer, chain []*x509.
 	if err := f.c.usableNow(chain[0]); err != nil {
 		return nil, err
 	}
+	f.issued = nil
 	return &held{key: key, chain: chain}, nil
 }
 
