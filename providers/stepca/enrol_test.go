@@ -73,6 +73,12 @@ func TestEveryWayToEnrol(t *testing.T) {
 	}
 }
 
+func TestAPasswordMayBeAFilesContent(t *testing.T) {
+	ca := startCA(t, stepcatest.Options{})
+	j := JWK{Provisioner: stepcatest.Nodes, Password: func(context.Context) ([]byte, error) { return []byte(stepcatest.Password + "\r\n"), nil }}
+	mustIdentity(t, newClient(t, ca).Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: j}))
+}
+
 func TestRenewalKeepsTheKeyUnlessRekeySaysOtherwise(t *testing.T) {
 	ca := startCA(t, stepcatest.Options{Intermediates: 2})
 	for _, rekey := range []bool{false, true} {

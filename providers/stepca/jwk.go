@@ -1,6 +1,7 @@
 package stepca
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -12,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode"
 
 	jose "github.com/go-jose/go-jose/v4"
 	"github.com/smallstep/certificates/api"
@@ -27,7 +29,8 @@ type JWK struct {
 	// Provisioner is its name at the CA. Required.
 	Provisioner string
 	// Password gives the password of the provisioner's key. It is called once for each attempt; its result is wiped
-	// afterwards. Required without Key.
+	// afterwards. White space at its end does not matter, as for step itself: it may be a file's content. Required without
+	// Key.
 	Password func(ctx context.Context) ([]byte, error)
 	// Key signs tokens instead, wherever it lives. KeyID is required with it.
 	Key crypto.Signer
@@ -137,6 +140,9 @@ func (j JWK) signer(ctx context.Context, c *Client) (string, crypto.Signer, erro
 	}
 	defer clear(password)
 	key, err := decryptJWK(encrypted, password)
+	if trimmed := bytes.TrimRightFunc(password, unicode.IsSpace); err != nil && len(trimmed) < len(password) {
+		key, err = decryptJWK(encrypted, trimmed) // the file that it came from ends with a newline
+	}
 	if err != nil {
 		return "", nil, fmt.Errorf("%w: the password does not open the key %s of the provisioner %q; check it", fault.ErrPermission, kid, j.Provisioner)
 	}

@@ -29,8 +29,9 @@ const (
 	Federated
 )
 
-// A CRLMode says what a Trust does about the CA's certificate revocation list. Only a CA with `"crl": {"enabled": true}`
-// has one.
+// A CRLMode says what a Trust does about the CA's certificate revocation list. Only a CA with
+// `"crl": {"enabled": true, "generateOnRevoke": true}` in its ca.json has one; without the second a revocation takes up to 16
+// hours to be in it.
 type CRLMode int
 
 const (
@@ -222,8 +223,8 @@ func (t *Trust) revocations(ctx context.Context, roots []*x509.Certificate) ([]*
 		t.crls = next
 	case errors.As(err, &status) && status.code == http.StatusNotFound:
 		if t.cfg.CRL == CRLRequired {
-			return nil, fmt.Errorf("%w: the CA at %s serves no CRL and CRLRequired asks for one; set `\"crl\": {\"enabled\": true}` in its "+
-				"ca.json", fault.ErrMaterial, t.c.url.Host)
+			return nil, fmt.Errorf("%w: the CA at %s serves no CRL and CRLRequired asks for one; set `\"crl\": {\"enabled\": true, "+
+				"\"generateOnRevoke\": true}` in its ca.json", fault.ErrMaterial, t.c.url.Host)
 		}
 		if len(t.crls) > 0 {
 			t.c.log.Warn("the CA no longer serves its CRL; the last one stays in force", "next_update", t.crls[0].NextUpdate)
