@@ -147,7 +147,7 @@ func TestEveryTypeOfKeySignsHandshakes(t *testing.T) {
 			if got := id.Certificate.SupportedSignatureAlgorithms; !slices.Equal(got, schemes) {
 				t.Errorf("declared are %v, want %v", got, schemes)
 			}
-			text, err := exec.Command(check, "-only", "roles,tls-algorithms", "-set", "type="+name, "--", keys.Path, keys.Args[0]).CombinedOutput()
+			text, err := exec.Command(check, "-start", "1m", "-only", "roles,tls-algorithms", "-set", "type="+name, "--", keys.Path, keys.Args[0]).CombinedOutput()
 			if err != nil {
 				t.Errorf("%v\n%s", err, text)
 			}

@@ -51,7 +51,7 @@ func Run(t TB, command ...string) {
 // Check runs plugincheck with arguments of its own.
 func Check(t TB, args ...string) {
 	t.Helper()
-	cmd := exec.Command(Build(t, "sdk/plugin/plugincheck"), args...)
+	cmd := exec.Command(Build(t, "sdk/plugin/plugincheck"), append([]string{"-start", "1m"}, args...)...) // the machine may be busy
 	text, err := cmd.CombinedOutput()
 	t.Logf("%s", text)
 	if err != nil {

@@ -36,7 +36,7 @@ func runCheck(t *testing.T, args ...string) (int, map[string]verdict, string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "out.json")
 	var out, errs bytes.Buffer
-	status := run(context.Background(), append([]string{"-json", file}, args...), &out, &errs)
+	status := run(context.Background(), append([]string{"-json", file, "-start", "1m"}, args...), &out, &errs)
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return status, nil, out.String() + errs.String()
