@@ -148,6 +148,25 @@ func TestAFarClockIsReportedOnceAndInStatus(t *testing.T) {
 	}
 }
 
+func TestAFarClockIsReportedWhenItsMessagesAreRefused(t *testing.T) {
+	m := newMesh(t, 2, echo, nil)
+	a, b := m.nodes[0], m.nodes[1]
+	s := &stranger{ca: m.ca.Certificate, cert: a.identity.cert, key: a.key.key, addr: b.listener.Addr().String()}
+	for _, off := range []time.Duration{time.Hour, -time.Hour} {
+		l := newLetterhead()
+		l.created += int64(off.Seconds())
+		l.expires += int64(off.Seconds())
+		s.sign(t, l)
+		if r, err := s.send1(t, l); err != nil || r.status != http.StatusUnauthorized {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		if got := b.fed.Status().Peers[0].ClockSkew; (got - off).Abs() > time.Minute {
+			t.Errorf("skew in Status is %v, want about %v", got, off)
+		}
+	}
+	b.waitEvent(t, "clock-skew", func(e sdk.Event) bool { return e.Kind == sdk.EventClockSkew && e.Peer == "a" })
+}
+
 func TestServerRefusesWhatComesWithoutTLS(t *testing.T) {
 	m := newMesh(t, 2, echo, nil)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

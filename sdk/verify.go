@@ -79,6 +79,10 @@ func (f *Federation) verify(w http.ResponseWriter, r *http.Request) (*member, *s
 	if f.mustBeSigned(m) || isSigned(r) {
 		verified, err = f.verifier.Verify(r, signer.From{Peer: m.Name, Wire: m.Wire, Response: w})
 		if err != nil {
+			var refusal *signer.Refusal
+			if errors.As(err, &refusal) && refusal.Skew != 0 {
+				f.sawClock(m, refusal.Skew)
+			}
 			return m, nil, err
 		}
 		if f.distrustsKey(verified) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // A Tag names the reason of a refusal. Tags are part of the wire: they never change their meaning.
@@ -71,7 +72,10 @@ type Refusal struct {
 	Tag    Tag
 	Status int    // of the HTTP response: 400, 401, 403, 408, 413, 429 or 503
 	Epoch  string // with TagSignAgain: what the sender signs again with
-	Err    error  // what was found, for the log of the receiver; not for the sender. May be nil
+	// Skew is how far the sender's clock is ahead of ours by what its message says, with TagFuture and TagExpired. Its
+	// signature was not looked at: it is as good as From.
+	Skew time.Duration
+	Err  error // what was found, for the log of the receiver; not for the sender. May be nil
 }
 
 // Error is for the receiver's own log. The sender learns the tag alone, through WriteRefusal.

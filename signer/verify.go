@@ -220,9 +220,13 @@ func (v *Verifier) window(in *signatureInput, now time.Time) *Refusal {
 	case in.expires <= in.created || expires.Sub(created) > v.config.MaxAge:
 		return refuse(TagWindow, fmt.Sprintf("created %d, expires %d", in.created, in.expires))
 	case created.After(now.Add(skew)):
-		return refuse(TagFuture, fmt.Sprintf("created %v ahead of our clock", created.Sub(now)))
+		r := refuse(TagFuture, fmt.Sprintf("created %v ahead of our clock", created.Sub(now)))
+		r.Skew = created.Sub(now)
+		return r
 	case !now.Before(expires.Add(skew)):
-		return refuse(TagExpired, fmt.Sprintf("expired %v ago by our clock", now.Sub(expires)))
+		r := refuse(TagExpired, fmt.Sprintf("expired %v ago by our clock", now.Sub(expires)))
+		r.Skew = created.Sub(now)
+		return r
 	}
 	// A process before this one may have accepted any message that was created up to skew after it ended.
 	// The epoch proves that this one was not.
