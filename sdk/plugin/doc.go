@@ -24,10 +24,10 @@
 //	}
 //
 // The process is what the digest says and nothing else: a verified copy is executed, with an empty
-// environment, and dies with the host. It is watched, and restarted when it exits or hangs; meanwhile
-// callers get the last good material, and a signature waits for the next process within its deadline.
-// What it answers is hostile until checked: sizes, encodings, chain, key, extended key usage, and every
-// signature.
+// environment. It dies with the host, as does what it starts, unless that leaves its process group. It is
+// watched, and restarted when it exits or hangs; meanwhile callers get the last good material, and a
+// signature waits for the next process within its deadline. What it answers is hostile until checked: sizes,
+// encodings, chain, key, extended key usage, and every signature.
 //
 // The package never hands a private key over the socket, never passes the host's environment on, and never
 // gives up on a plugin that worked once: Status says Degraded until it works again.

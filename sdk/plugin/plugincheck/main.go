@@ -113,6 +113,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		flags.Usage()
 		return 2
 	}
+	if err := rulesNamed(*only); err != nil {
+		return fail(err)
+	}
 	path, err := exec.LookPath(flags.Arg(0))
 	if err != nil {
 		return fail(err)
@@ -146,8 +149,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err != nil:
 		return fail(err)
-	case len(report.Verdicts) == 0:
-		return fail(fmt.Errorf("no rule is named %q; -list lists them", *only))
 	case report.Failed > 0:
 		return 1
 	}

@@ -8,13 +8,10 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/alphaonedev/federation/sdk/plugin"
 )
 
 // The test binary is the plugin under test, and the processes that plugincheck starts of itself.
@@ -139,153 +136,6 @@ func TestAConformantPluginPassesEveryRule(t *testing.T) {
 	}
 }
 
-func TestTheSkeletonInGoConforms(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "skeleton")
-	var out bytes.Buffer
-	if status := run(context.Background(), []string{"-new", dir, "-lang", "go"}, &out, &out); status != 0 {
-		t.Fatal(out.String())
-	}
-	// Its requirements are those of this module, which stands for the released one.
-	root, err := filepath.Abs("../../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := strings.Replace(string(mod), "module github.com/alphaonedev/federation\n", "module example.com/my-plugin\n", 1) +
-		"\nrequire github.com/alphaonedev/federation v0.0.0\nreplace github.com/alphaonedev/federation => " + root + "\n"
-	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	binary := filepath.Join(dir, "my-plugin")
-	build := exec.Command("go", "build", "-mod=mod", "-o", binary, ".")
-	build.Dir = dir
-	if b, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, b)
-	}
-	status, _, text := runCheck(t, "-cycles", "50", "-set", "name=a.example", "-set", "state="+t.TempDir(), "-secret", "token=correct-horse", "--", binary)
-	if status != 0 {
-		t.Error(text)
-	}
-}
-
-func TestTheSkeletonInPythonConforms(t *testing.T) {
-	t.Parallel()
-	python := pythonFor(t)
-	dir := filepath.Join(t.TempDir(), "skeleton")
-	var out bytes.Buffer
-	if status := run(context.Background(), []string{"-new", dir, "-lang", "python"}, &out, &out); status != 0 {
-		t.Fatal(out.String())
-	}
-	status, _, text := runCheck(t, "-cycles", "50", "-set", "name=a.example", "-set", "state="+t.TempDir(), "-secret", "token=correct-horse",
-		"--", python, filepath.Join(dir, "plugin.py"))
-	if status != 0 {
-		t.Error(text)
-	}
-	// The manifest that it prints is one that a node reads.
-	out.Reset()
-	if status := run(context.Background(), []string{"-manifest", dir}, &out, &out); status != 0 {
-		t.Fatal(out.String())
-	}
-	files, err := plugin.ReadManifest(&out)
-	if err != nil || files["plugin.py"] == "" || files["federation_plugin.py"] == "" {
-		t.Errorf("manifest: %v %v", files, err)
-	}
-}
-
-// pythonFor finds an interpreter as the test of examples/plugin-python does.
-func pythonFor(t *testing.T) string {
-	t.Helper()
-	example := filepath.Join("..", "..", "..", "examples", "plugin-python")
-	venv, err := filepath.Abs(filepath.Join(example, ".venv", "bin", "python"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, python := range []string{venv, "python3"} {
-		path, err := exec.LookPath(python)
-		if err == nil && exec.Command(path, "-c", "import grpc, cryptography, google.protobuf").Run() == nil {
-			return path
-		}
-	}
-	if os.Getenv("FEDERATION_NO_SKIP") == "" {
-		t.Skip("no Python with grpcio, protobuf and cryptography; examples/plugin-python/setup makes one")
-	}
-	if text, err := exec.Command("sh", filepath.Join(example, "setup")).CombinedOutput(); err != nil {
-		t.Fatalf("setup: %v\n%s", err, text)
-	}
-	return venv
-}
-
-func TestTheSkeletonInNodeConforms(t *testing.T) {
-	t.Parallel()
-	node, packages := nodeFor(t)
-	dir := filepath.Join(t.TempDir(), "skeleton")
-	var out bytes.Buffer
-	if status := run(context.Background(), []string{"-new", dir, "-lang", "node"}, &out, &out); status != 0 {
-		t.Fatal(out.String())
-	}
-	// The packages are those of the example, which has the same package-lock.json.
-	if err := os.CopyFS(filepath.Join(dir, "node_modules"), os.DirFS(packages)); err != nil {
-		t.Fatal(err)
-	}
-	status, _, text := runCheck(t, "-cycles", "50", "-set", "name=a.example", "-set", "state="+t.TempDir(), "-secret", "token=correct-horse",
-		"--", node, filepath.Join(dir, "plugin.mjs"))
-	if status != 0 {
-		t.Error(text)
-	}
-	// The manifest has what a node needs to start it, the packages too.
-	out.Reset()
-	if status := run(context.Background(), []string{"-manifest", dir}, &out, &out); status != 0 {
-		t.Fatal(out.String())
-	}
-	files, err := plugin.ReadManifest(&out)
-	if err != nil || files["plugin.mjs"] == "" || files[filepath.FromSlash("node_modules/@grpc/grpc-js/package.json")] == "" {
-		t.Errorf("manifest: %v %v", files, err)
-	}
-}
-
-// nodeFor finds a Node and the packages of examples/plugin-node, as the test there does.
-func nodeFor(t *testing.T) (node, packages string) {
-	t.Helper()
-	example := filepath.Join("..", "..", "..", "examples", "plugin-node")
-	packages = filepath.Join(example, "node_modules")
-	node, err := exec.LookPath("node")
-	loads := func() bool {
-		cmd := exec.Command(node, "--input-type=module", "-e", `import '@grpc/grpc-js'; import '@grpc/proto-loader';
-import '@noble/curves/nist.js';
-const [major, minor] = process.versions.node.split('.').map(Number);
-process.exit(major > 20 || major === 20 && minor >= 19 ? 0 : 1);`)
-		cmd.Dir = example
-		return cmd.Run() == nil
-	}
-	if err == nil && loads() {
-		return node, packages
-	}
-	if os.Getenv("FEDERATION_NO_SKIP") == "" {
-		t.Skip("no Node 20.19 or later with the packages of package.json; examples/plugin-node/setup installs them")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if text, err := exec.Command("sh", filepath.Join(example, "setup")).CombinedOutput(); err != nil {
-		t.Fatalf("setup: %v\n%s", err, text)
-	}
-	if !loads() {
-		t.Fatalf("%s is older than Node 20.19, or setup has not installed what it should", node)
-	}
-	return node, packages
-}
-
 func TestTheCommandLine(t *testing.T) {
 	for name, tt := range map[string]struct {
 		args   []string
@@ -296,6 +146,7 @@ func TestTheCommandLine(t *testing.T) {
 		"no such plugin":      {[]string{"--", "./no-such-plugin"}, 2, "no-such-plugin"},
 		"bad setting":         {[]string{"-set", "x"}, 2, "not name=value"},
 		"no such rule":        {[]string{"-only", "nonsense", "--", "/bin/true"}, 2, "no rule is named"},
+		"one rule misspelt":   {[]string{"-only", "human,kil", "--", "/bin/true"}, 2, `no rule is named "kil"`},
 		"list":                {[]string{"-list"}, 0, "tls-strangers"},
 		"existing folder":     {[]string{"-new", "."}, 2, "exists"},
 		"no such skeleton":    {[]string{"-new", "x", "-lang", "cobol"}, 2, "cobol"},

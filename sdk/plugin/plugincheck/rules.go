@@ -149,6 +149,16 @@ var rules = []rule{
 	},
 }
 
+// rulesNamed checks names of rules, comma-separated; none are all.
+func rulesNamed(names string) error {
+	for _, name := range strings.Split(names, ",") {
+		if names != "" && !slices.ContainsFunc(rules, func(r rule) bool { return r.name == name }) {
+			return fmt.Errorf("no rule is named %q; -list lists them", name)
+		}
+	}
+	return nil
+}
+
 // check looks at every rule, and tells of each verdict as it comes.
 func check(ctx context.Context, tg *target, only string, tell func(verdict)) *report {
 	r := &report{Plugin: tg.path, Time: time.Now()}
