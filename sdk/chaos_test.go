@@ -171,3 +171,52 @@ func everyMessageOnce(t *testing.T, seed uint64, instant bool) {
 		c.mu.Unlock()
 	}
 }
+
+// Pushes that follow one another arrive in that order, whichever requests fail as a whole.
+func TestOrderedPushesArriveInOrder(t *testing.T) {
+	for seed := range uint64(20) {
+		for _, instant := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%d/%t", seed, instant), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { everyMessageInOrder(t, seed, instant) })
+			})
+		}
+	}
+}
+
+func everyMessageInOrder(t *testing.T, seed uint64, instant bool) {
+	d := &dice{random: rand.New(rand.NewPCG(seed, 1))}
+	var store outbox.Store = outbox.NewMemory(outbox.Limits{})
+	if !instant {
+		store = laggard{store, d}
+	}
+	r := newRig(t, 1, PushOptions{Ordered: true, MaxBackoff: time.Second}, store)
+	r.road.set("p0", func(ctx context.Context, letters []*letter, t turn) answer {
+		d.lag(50 * time.Millisecond)
+		switch d.roll(10) {
+		case 0:
+			return unreachable(ctx, letters, t)
+		case 1:
+			return answer{whole: reply{kind: quorum.Unknown, err: errors.New("reset")}}
+		case 2:
+			return answer{whole: reply{kind: quorum.Refused, err: errors.New("status 500")}, content: len(letters) > 1}
+		}
+		return acks("p0", letters)
+	})
+	ops := numbered(300)
+	for _, op := range ops {
+		_, _ = r.send(t, op, 1)
+	}
+	d.mu.Lock()
+	d.calm = true
+	d.mu.Unlock()
+	time.Sleep(10 * time.Minute)
+	got := r.road.taken("p0")
+	for i, op := range got {
+		if i >= len(ops) || op != ops[i] {
+			t.Fatalf("message %d is %s: …%v", i, op, got[max(0, i-3):min(len(got), i+3)])
+		}
+	}
+	if len(got) != len(ops) {
+		t.Errorf("took %d of %d", len(got), len(ops))
+	}
+}

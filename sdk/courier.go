@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -333,6 +334,9 @@ func (c *courier) noteLocked(replies []reply) {
 
 // failedLocked counts a request that failed as a whole.
 func (c *courier) failedLocked(a answer) {
+	if errors.Is(a.whole.err, errLeft) {
+		return // it has not failed; it is not there
+	}
 	c.failures++
 	c.lastErr = a.whole.err
 	if rest := time.Now().Add(a.after); a.after > 0 && rest.After(c.rest) {

@@ -401,3 +401,23 @@ func TestStatusSaysWhyAPeerTakesNothingForNow(t *testing.T) {
 		}
 	})
 }
+
+func TestAPeerThatLeftIsNotCalledDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 1, PushOptions{}, nil)
+		r.road.set("p0", func(context.Context, []*letter, turn) answer {
+			return answer{whole: reply{kind: quorum.Unsent, err: errLeft}}
+		})
+		r.road.gone["p0"] = true
+		for _, op := range numbered(5) { // by pushes that had begun before
+			_, _ = r.send(t, op, 1)
+			time.Sleep(time.Second)
+		}
+		if s := r.status()["p0"]; r.count(EventPeerDown) != 0 || s.Failures != 0 {
+			t.Errorf("%d events, status %+v", r.count(EventPeerDown), s)
+		}
+		if n := r.depth(t, "p0"); n != 5 {
+			t.Errorf("%d are kept for the peer, want 5", n)
+		}
+	})
+}

@@ -202,9 +202,12 @@ func (r *replayer) gather() (batches [][]*parcel, end bool, err error) {
 		c.reading = true
 		c.mu.Unlock()
 		entries, err := c.d.store.Read(c.d.ctx, c.id, outbox.Query{After: r.after, Messages: maxBatch, Bytes: maxBatchBytes})
-		batch, expired := r.choose(entries, size)
+		batch, expired, passed := r.choose(entries, size)
 		if err != nil {
 			return nil, false, err
+		}
+		if passed {
+			return batches, false, nil
 		}
 		if len(entries) == 0 {
 			return batches, true, nil
@@ -219,8 +222,9 @@ func (r *replayer) gather() (batches [][]*parcel, end bool, err error) {
 	return batches, false, nil
 }
 
-// choose takes what is to be sent now, and moves on behind what it has looked at.
-func (r *replayer) choose(entries []outbox.Entry, size int) (batch []*parcel, expired []uint64) {
+// choose takes what is to be sent now, and moves on behind what it has looked at. passed says that it took nothing,
+// since in order comes first what was passed over while a push had it, and left it to replay meanwhile.
+func (r *replayer) choose(entries []outbox.Entry, size int) (batch []*parcel, expired []uint64, passed bool) {
 	c, now := r.c, time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -228,6 +232,9 @@ func (r *replayer) choose(entries []outbox.Entry, size int) (batch []*parcel, ex
 		c.reading = false
 		clear(c.stale)
 	}()
+	if c.d.opts.Ordered && c.rewind != 0 && c.rewind <= r.after {
+		return nil, nil, true
+	}
 	for _, e := range entries {
 		if len(batch) == size {
 			break
@@ -269,7 +276,7 @@ func (r *replayer) choose(entries []outbox.Entry, size int) (batch []*parcel, ex
 		}
 		batch = append(batch, p)
 	}
-	return batch, expired
+	return batch, expired, false
 }
 
 // drop removes what has waited too long.

@@ -69,7 +69,7 @@ func (s *turnstile) leave(peer string, t turn) {
 	b := s.stream(peer, t.stream)
 	b.done[t.index] = true
 	for i := range b.done {
-		if i < t.base {
+		if i < t.base || i > t.index && i-t.index > maxAhead { // what no batch now on its way asks for
 			delete(b.done, i)
 		}
 	}

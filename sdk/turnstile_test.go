@@ -68,6 +68,26 @@ func TestTurnstileDoesNotWaitForEver(t *testing.T) {
 	})
 }
 
+func TestTurnstileIsBounded(t *testing.T) {
+	for name, index := range map[string]func(uint32) uint32{
+		"upwards":   func(i uint32) uint32 { return i },
+		"downwards": func(i uint32) uint32 { return 1<<32 - 1 - i },
+		"anyhow":    func(i uint32) uint32 { return i * 2654435761 },
+	} {
+		var s turnstile
+		for i := range uint32(10_000) {
+			tn := turn{stream: 1, base: index(i), index: index(i)}
+			if err := s.enter(t.Context(), "peer", tn); err != nil {
+				t.Fatal(err)
+			}
+			s.leave("peer", tn)
+		}
+		if n := len(s.stream("peer", 1).done); n > 2*maxAhead {
+			t.Errorf("%s: %d turns are kept", name, n)
+		}
+	}
+}
+
 func TestAckMemoryIsBoundedForEachPeer(t *testing.T) {
 	m := newAckMemory(10)
 	add := func(peer, key string) bool {

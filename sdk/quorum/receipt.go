@@ -53,6 +53,8 @@ func Verify(r *Receipt, keys Keys) error {
 	nodes, seen := make(map[string]bool), make(map[string]bool)
 	for _, a := range r.Acks {
 		switch {
+		case a == nil: // of JSON, perhaps
+			return fmt.Errorf("quorum: receipt: %w: an ack is missing", ErrMalformed)
 		case a.Operation != r.Operation || a.Digest != r.Digest || a.Sender != r.Sender:
 			return fmt.Errorf("quorum: receipt: ack of %s: %w", a.Recipient, ErrMismatch)
 		case a.Proof == nil:

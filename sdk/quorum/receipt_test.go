@@ -53,6 +53,7 @@ func TestVerifyRefuses(t *testing.T) {
 			r.Writes = 3
 			r.Acks = append(r.Acks, signedAck(t, "b", 101))
 		}, ErrRepeatedSigner},
+		"an ack that is null":       {func(r *Receipt, _ *Keys) { r.Acks[1] = nil }, ErrMalformed},
 		"fewer than W":              {func(r *Receipt, _ *Keys) { r.Acks = r.Acks[:1] }, ErrTooFew},
 		"no acks":                   {func(r *Receipt, _ *Keys) { r.Acks = nil }, ErrTooFew},
 		"fewer than it is asked":    {func(_ *Receipt, k *Keys) { k.Writes = 3 }, ErrTooFew},
