@@ -580,6 +580,28 @@ func TestVectorsAreCurrentAndHold(t *testing.T) {
 }
 
 func checkVector(t *testing.T, f *vectorFile, v *vector) {
+	got, err := judge(t, f, v)
+	if v.Tag == "" {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Operation != v.Operation {
+			t.Errorf("operation %q, want %q", got.Operation, v.Operation)
+		}
+		return
+	}
+	var r *Refusal
+	if !errors.As(err, &r) || r.Tag != v.Tag {
+		t.Fatalf("got %v, want %s", err, v.Tag)
+	}
+	if v.Tag == TagSignAgain && r.Epoch != v.Epoch {
+		t.Errorf("epoch %q, want %q", r.Epoch, v.Epoch)
+	}
+}
+
+// judge lets a verifier as f says it decide about a message.
+func judge(t *testing.T, f *vectorFile, v *vector) (*Verified, error) {
+	t.Helper()
 	var peers []DirectoryPeer
 	for name, keys := range f.Keys {
 		peers = append(peers, DirectoryPeer{Name: name, Keys: rawKeys(t, keys)})
@@ -590,12 +612,12 @@ func checkVector(t *testing.T, f *vectorFile, v *vector) {
 	}
 	defer func() { _ = keys.Close() }()
 	clock := func() time.Time { return time.Unix(v.Now, 0) }
-	store := forever{newReplayCache(ReplayCacheConfig{Clock: clock}), time.Time{}}
+	store := forever{newReplayCache(ReplayCacheConfig{Clock: clock, Capacity: 16}), time.Time{}}
 	if v.Started != 0 {
 		store.since = time.Unix(v.Started, 0)
 	}
 	verifier, err := NewVerifier(VerifierConfig{
-		Keys: keys, Recipient: Names(f.Recipients...), Replay: store, Authority: v.Authority, Clock: clock,
+		Keys: keys, Recipient: Names(f.Recipients...), Replay: store, AIMemoryReplay: store, Authority: v.Authority, Clock: clock,
 		MaxAge: time.Duration(f.MaxAge) * time.Second, Skew: time.Duration(f.Skew) * time.Second, MaxBody: f.MaxBody,
 	})
 	if err != nil {
@@ -613,23 +635,7 @@ func checkVector(t *testing.T, f *vectorFile, v *vector) {
 			t.Fatalf("first time: %v", err)
 		}
 	}
-	got, err := verifier.Verify(vectorRequest(t, v), from)
-	if v.Tag == "" {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Operation != v.Operation {
-			t.Errorf("operation %q, want %q", got.Operation, v.Operation)
-		}
-		return
-	}
-	var r *Refusal
-	if !errors.As(err, &r) || r.Tag != v.Tag {
-		t.Fatalf("got %v, want %s", err, v.Tag)
-	}
-	if v.Tag == TagSignAgain && r.Epoch != v.Epoch {
-		t.Errorf("epoch %q, want %q", r.Epoch, v.Epoch)
-	}
+	return verifier.Verify(vectorRequest(t, v), from)
 }
 
 func rawKeys(t testing.TB, keys []string) (all []crypto.PublicKey) {

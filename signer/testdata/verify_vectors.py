@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A second verifier, written from docs/wire.md alone. Exits 0 if every test vector comes out as it says."""
+"""A second verifier, written from docs/wire.md alone. Exits 0 if every test vector, beside it or in the folder that is
+given, comes out as it says."""
 
 import base64
 import binascii
@@ -12,7 +13,7 @@ import sys
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
 P = 2**255 - 19
 SMALL_Y = {0, 1, P - 1, P, P + 1,
            int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"),
