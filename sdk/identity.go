@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/alphaonedev/federation/internal/rotate"
@@ -73,26 +74,29 @@ func newIdentity(id *Identity, now time.Time) (*identity, error) {
 		}
 		chain = append(chain, c)
 	}
-	leaf := chain[0]
 	key, ok := id.Certificate.PrivateKey.(crypto.Signer)
 	if !ok {
 		return nil, fmt.Errorf("the identity's private key is %T, which cannot sign: %w", id.Certificate.PrivateKey, ErrMaterial)
 	}
-	pub, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !pub.Equal(key.Public()) {
-		return nil, fmt.Errorf("the identity's private key is not that of its certificate %q: %w; give the pair that belongs together", leaf.Subject, ErrMaterial)
+	chain = inOrder(chain, key.Public())
+	leaf := chain[0]
+	if !isFor(leaf, key.Public()) {
+		return nil, fmt.Errorf("the identity's private key is not that of its certificate %s: %w; give the pair that belongs together", called(leaf), ErrMaterial)
 	}
 	if now.After(leaf.NotAfter) {
-		return nil, fmt.Errorf("the identity's certificate %q ended at %s: %w; renew it", leaf.Subject, leaf.NotAfter.Format(time.RFC3339), ErrExpired)
+		return nil, fmt.Errorf("the identity's certificate %s ended at %s: %w; renew it", called(leaf), leaf.NotAfter.Format(time.RFC3339), ErrExpired)
 	}
 	if now.Before(leaf.NotBefore) {
-		return nil, fmt.Errorf("the identity's certificate %q is valid only from %s: %w; wait, or check the clock", leaf.Subject, leaf.NotBefore.Format(time.RFC3339), ErrMaterial)
+		return nil, fmt.Errorf("the identity's certificate %s is valid only from %s: %w; wait, or check the clock", called(leaf), leaf.NotBefore.Format(time.RFC3339), ErrMaterial)
 	}
 	if !mayBe(leaf, x509.ExtKeyUsageClientAuth) {
-		return nil, fmt.Errorf("the identity's certificate %q has extended key usages without clientAuth, so no peer accepts it: %w; issue it with clientAuth and serverAuth", leaf.Subject, ErrMaterial)
+		return nil, fmt.Errorf("the identity's certificate %s has extended key usages without clientAuth, so no peer accepts it: %w; issue it with clientAuth and serverAuth", called(leaf), ErrMaterial)
 	}
 	cert := *id.Certificate
-	cert.Certificate = slices.Clone(cert.Certificate)
+	cert.Certificate = nil
+	for _, c := range chain {
+		cert.Certificate = append(cert.Certificate, c.Raw)
+	}
 	cert.Leaf = leaf
 	out := &identity{cert: &cert}
 	out.life.Expires = leaf.NotAfter
@@ -103,6 +107,39 @@ func newIdentity(id *Identity, now time.Time) (*identity, error) {
 	}
 	out.life.Refresh = now.Add(refresh)
 	return out, nil
+}
+
+// inOrder puts the certificate of the key first and what signed it after it, as far as it is there; some export chains the
+// other way round. What belongs to none of them stays, at the end.
+func inOrder(chain []*x509.Certificate, pub crypto.PublicKey) []*x509.Certificate {
+	rest := slices.Clone(chain)
+	out := make([]*x509.Certificate, 0, len(chain))
+	next := slices.IndexFunc(rest, func(c *x509.Certificate) bool { return isFor(c, pub) })
+	for next >= 0 {
+		last := rest[next]
+		out, rest = append(out, last), slices.Delete(rest, next, next+1)
+		next = slices.IndexFunc(rest, func(c *x509.Certificate) bool {
+			return bytes.Equal(c.RawSubject, last.RawIssuer) && last.CheckSignatureFrom(c) == nil
+		})
+	}
+	return append(out, rest...)
+}
+
+// isFor reports whether a certificate is for the key.
+func isFor(c *x509.Certificate, key crypto.PublicKey) bool {
+	pub, ok := c.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && pub.Equal(key)
+}
+
+// called names a certificate in a message: by its subject, or else by a name that it has, or its serial number.
+func called(c *x509.Certificate) string {
+	if subject := c.Subject.String(); subject != "" {
+		return strconv.Quote(subject)
+	}
+	if names := (&identity{cert: &tls.Certificate{Leaf: c}}).names(); len(names) > 0 {
+		return strconv.Quote(names[0])
+	}
+	return fmt.Sprintf("with serial number %x", c.SerialNumber)
 }
 
 func mayBe(c *x509.Certificate, usage x509.ExtKeyUsage) bool {

@@ -62,7 +62,11 @@ func (s *Source[T]) pull(ctx context.Context) (T, error) {
 		return none, fmt.Errorf("%d earlier calls still hang, no further one is made: %w", hanging, fault.ErrUnavailable)
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.PullTimeout)
+	limit := s.cfg.PullTimeout
+	if end, ok := ctx.Deadline(); ok {
+		limit = min(limit, max(time.Until(end), 0))
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	stop := context.AfterFunc(s.ctx, cancel)
 	defer stop()
@@ -84,7 +88,7 @@ func (s *Source[T]) pull(ctx context.Context) (T, error) {
 
 	select {
 	case a := <-c:
-		return a.value, s.explain(ctx, a.err)
+		return a.value, explain(ctx, a.err, limit)
 	case <-ctx.Done():
 	}
 	grace := pullGrace
@@ -95,25 +99,25 @@ func (s *Source[T]) pull(ctx context.Context) (T, error) {
 	defer t.Stop()
 	select {
 	case a := <-c:
-		return a.value, s.explain(ctx, a.err)
+		return a.value, explain(ctx, a.err, limit)
 	case <-t.C:
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
 	case a := <-c:
-		return a.value, s.explain(ctx, a.err)
+		return a.value, explain(ctx, a.err, limit)
 	default:
 	}
 	s.state.abandoned++
 	left = true
-	return none, fmt.Errorf("%w, and the call did not end with its context", s.explain(ctx, context.Cause(ctx)))
+	return none, fmt.Errorf("%w, and the call did not end with its context", explain(ctx, context.Cause(ctx), limit))
 }
 
-// explain says that it was our own limit that ended a call.
-func (s *Source[T]) explain(ctx context.Context, err error) error {
+// explain says that it was our own limit, or that of whoever waits for the first value, that ended a call.
+func explain(ctx context.Context, err error, limit time.Duration) error {
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no answer within %v: %w: %w", s.cfg.PullTimeout, fault.ErrUnavailable, err)
+		return fmt.Errorf("no answer within %v: %w: %w", limit.Round(time.Millisecond), fault.ErrUnavailable, err)
 	}
 	return err
 }
