@@ -18,7 +18,7 @@ var _ api.AuthMethod = (*AppRole)(nil)
 
 // AppRole logs in with a role-id and a secret-id. Give one of SecretID, SecretIDFile and SecretIDFunc, or
 // none for a role with bind_secret_id=false. The file is read, and the function called, at every login, so
-// that a secret-id may rotate.
+// that a secret-id may rotate. White space around an id does not matter: it may be a file's content.
 type AppRole struct {
 	Mount  string // default "approle"
 	RoleID string // required
@@ -62,9 +62,9 @@ func (a *AppRole) Login(ctx context.Context, c *api.Client) (*api.Secret, error)
 		a.mu.Unlock()
 	}
 	if secretID == "" {
-		return c.Logical().WriteWithContext(ctx, "auth/"+a.mount()+"/login", map[string]any{"role_id": a.RoleID})
+		return c.Logical().WriteWithContext(ctx, "auth/"+a.mount()+"/login", map[string]any{"role_id": strings.TrimSpace(a.RoleID)})
 	}
-	method, err := approle.NewAppRoleAuth(a.RoleID, &approle.SecretID{FromString: secretID}, approle.WithMountPath(a.mount()))
+	method, err := approle.NewAppRoleAuth(strings.TrimSpace(a.RoleID), &approle.SecretID{FromString: secretID}, approle.WithMountPath(a.mount()))
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", err, fault.ErrConfig)
 	}
@@ -74,7 +74,8 @@ func (a *AppRole) Login(ctx context.Context, c *api.Client) (*api.Secret, error)
 func (a *AppRole) give(ctx context.Context) (string, error) {
 	switch {
 	case a.SecretIDFunc != nil:
-		return a.SecretIDFunc(ctx)
+		id, err := a.SecretIDFunc(ctx)
+		return strings.TrimSpace(id), err
 	case a.SecretIDFile != "":
 		data, err := os.ReadFile(a.SecretIDFile)
 		if err != nil {
@@ -86,7 +87,7 @@ func (a *AppRole) give(ctx context.Context) (string, error) {
 		}
 		return id, nil
 	default:
-		return a.SecretID, nil
+		return strings.TrimSpace(a.SecretID), nil
 	}
 }
 
@@ -151,7 +152,7 @@ func (a *AppRole) describe() string { return "AppRole at auth/" + a.mount() }
 func (a *AppRole) secrets() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return []string{a.given, a.unwrapped, a.SecretID}
+	return []string{a.given, a.unwrapped, strings.TrimSpace(a.SecretID)}
 }
 
 // Format keeps the secret-id out of every %v.

@@ -26,23 +26,23 @@ var (
 // Token logs in with a token made elsewhere. It is renewed as long as Vault allows; once it is dead, pulls
 // fail with ErrExpired, since nothing can replace it.
 type Token struct {
-	Value string // required
+	Value string // required; white space around it does not matter
 }
 
 // Login looks the token up, to learn how long it lives.
 func (t *Token) Login(ctx context.Context, c *api.Client) (*api.Secret, error) {
-	return adopt(ctx, c, t.Value)
+	return adopt(ctx, c, strings.TrimSpace(t.Value))
 }
 
 func (t *Token) validate() error {
-	if t.Value == "" {
+	if strings.TrimSpace(t.Value) == "" {
 		return errors.New("Token.Value is empty")
 	}
 	return nil
 }
 
 func (t *Token) describe() string  { return "the given token" }
-func (t *Token) secrets() []string { return []string{t.Value} }
+func (t *Token) secrets() []string { return []string{strings.TrimSpace(t.Value)} }
 
 // Format keeps the token out of every %v.
 func (t *Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("vault.Token{…}")) }

@@ -56,7 +56,7 @@ func writeFile(t *testing.T, path, text string) string {
 
 func TestLoginByToken(t *testing.T) {
 	r := newRig(t)
-	if err := loginKey(t, r, &vault.Token{Value: r.Token(t, "node", nil)}, nil); err != nil {
+	if err := loginKey(t, r, &vault.Token{Value: r.Token(t, "node", nil) + "\n"}, nil); err != nil {
 		t.Error(err)
 	}
 	err := loginKey(t, r, &vault.Token{Value: "hvs.unknown"}, nil)
@@ -96,6 +96,7 @@ func TestLoginByAppRole(t *testing.T) {
 		"secret-id func":      {RoleID: role, SecretIDFunc: func(context.Context) (string, error) { return r.SecretID(t, "node"), nil }},
 		"wrapped secret-id":   {RoleID: role, SecretID: r.WrappedSecretID(t, "node"), Wrapped: true},
 		"no secret-id needed": {RoleID: open},
+		"files' contents":     {RoleID: role + "\n", SecretID: r.SecretID(t, "node") + "\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := loginKey(t, r, auth, nil); err != nil {
