@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +37,7 @@ type fleet struct {
 type fleetOptions struct {
 	export   bool
 	patience time.Duration
+	timeout  time.Duration
 }
 
 // newFleet starts the nodes and their traffic. Every push must be acknowledged by all three nodes.
@@ -52,7 +55,7 @@ func newFleet(t *testing.T, o fleetOptions) *fleet {
 	f.rules = rules.String()
 	f.Policy(t, "node", f.rules)
 	f.mesh = sdktest.Mesh(t, 3, sdktest.MeshOptions{Writes: 3, Configure: func(i int, b *sdk.Builder) {
-		c := f.connect(t, nil)
+		c := f.connect(t, func(cfg *vault.Config) { cfg.Timeout = o.timeout })
 		b.Trust = c.Trust(vault.TrustOptions{RefreshAfter: 200 * time.Millisecond})
 		f.identities = append(f.identities, c.Identity(vault.IdentityOptions{Role: "node", DNS: []string{fmt.Sprintf("node-%d.mesh", i)}}))
 		b.Identity = f.identities[i]
@@ -238,6 +241,28 @@ func TestFederationSurvivesARestartOfVaultUnderLoad(t *testing.T) {
 	for range 3 {
 		f.Kill()
 		f.Restart(t)
+		f.moves(t)
+	}
+	f.nothingFailed(t)
+}
+
+// What Vault, or something in front of it, answers for a moment fails no message.
+func TestFederationSurvivesWrongAnswers(t *testing.T) {
+	f := newFleet(t, fleetOptions{patience: 20 * time.Second, timeout: time.Second})
+	for name, fault := range map[string]vaulttest.Fault{
+		"429": vaulttest.Status("", 429, "1", "quota"), "500": vaulttest.Status("", 500, "", "internal"),
+		"503": vaulttest.Status("", 503, "", "overloaded"), "473": vaulttest.Status("", 473, "", ""),
+		"half": vaulttest.Half, "garbage": vaulttest.Garbage, "dropped": vaulttest.Drop, "nothing": vaulttest.Nothing,
+	} {
+		var seen atomic.Int32
+		f.proxy.Set(func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.Contains(r.URL.Path, "/sign/") {
+				seen.Add(1)
+			}
+			return fault(w, r)
+		})
+		within(t, name, func() bool { return seen.Load() > 5 })
+		f.proxy.Set(nil)
 		f.moves(t)
 	}
 	f.nothingFailed(t)
