@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ type Trust struct {
 
 	mu     sync.Mutex // held during a pull
 	mounts map[string]*mountState
+
+	failMu   sync.Mutex
+	failures map[string]error
 }
 
 var (
@@ -76,7 +80,8 @@ func (t *Trust) Validate() error {
 }
 
 // TrustBundle returns the issuers and CRLs of today. With several mounts, one that does not answer keeps what
-// it gave last; an error is returned when none answers, or when one has never answered.
+// it gave last, and is asked again within a minute; an error is returned when none answers, or when one has never
+// answered. Failures tells which mount does not.
 func (t *Trust) TrustBundle(ctx context.Context) (*sdk.TrustBundle, error) {
 	b, err := t.pull(ctx)
 	if err != nil {
@@ -92,15 +97,20 @@ func (t *Trust) pull(ctx context.Context) (*sdk.TrustBundle, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var errs []error
+	failures := map[string]error{}
 	for _, m := range t.opts.Mounts {
 		name := mountOr(m, "")
 		next, err := t.pullMount(ctx, name, t.mounts[name])
 		if err != nil {
 			errs = append(errs, err)
+			failures[name] = prefix(err)
 			continue
 		}
 		t.mounts[name] = next
 	}
+	t.failMu.Lock()
+	t.failures = failures
+	t.failMu.Unlock()
 	if err := errors.Join(errs...); err != nil {
 		if len(errs) == len(t.opts.Mounts) || len(t.mounts) < len(t.opts.Mounts) {
 			return nil, err
@@ -108,6 +118,9 @@ func (t *Trust) pull(ctx context.Context) (*sdk.TrustBundle, error) {
 		t.client.cfg.Logger.Warn("a PKI mount does not answer; its last roots stay", "error", err)
 	}
 	b := &sdk.TrustBundle{RefreshAfter: t.opts.RefreshAfter}
+	if len(errs) > 0 {
+		b.RefreshAfter = min(b.RefreshAfter, mountRetry)
+	}
 	now := time.Now()
 	seen := map[string]bool{}
 	for _, m := range t.opts.Mounts {
@@ -129,6 +142,17 @@ func (t *Trust) pull(ctx context.Context) (*sdk.TrustBundle, error) {
 		return nil, &callError{op: "build the trust bundle", msg: "every issuer has expired", kind: fault.ErrExpired}
 	}
 	return b, nil
+}
+
+// mountRetry is when a mount that did not answer is asked again, at the latest.
+const mountRetry = time.Minute
+
+// Failures returns why the latest pull got nothing of a mount, by mount; none: an empty map. Status knows only of
+// failures of all mounts. It is safe for concurrent use.
+func (t *Trust) Failures() map[string]error {
+	t.failMu.Lock()
+	defer t.failMu.Unlock()
+	return maps.Clone(t.failures)
 }
 
 // namespaceOf applies the client's default to a provider's own namespace.

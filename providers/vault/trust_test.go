@@ -3,6 +3,7 @@ package vault_test
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net/http"
 	"slices"
@@ -276,6 +277,47 @@ func TestTrustKeepsAMountThatStopsAnswering(t *testing.T) {
 	}
 	if len(b.Roots) != 2 {
 		t.Errorf("%d roots while one mount is away, want both", len(b.Roots))
+	}
+	failures := trust.Failures()
+	if err := failures["pki-b"]; len(failures) != 1 || !errors.Is(err, sdk.ErrUnavailable) || !strings.Contains(err.Error(), "sealed") {
+		t.Errorf("failures %v, want that of pki-b", failures)
+	}
+	if b.RefreshAfter > time.Minute {
+		t.Errorf("RefreshAfter %v while a mount is away", b.RefreshAfter)
+	}
+	r.proxy.Set(nil)
+	if _, err := trust.TrustBundle(t.Context()); err != nil || len(trust.Failures()) > 0 {
+		t.Errorf("afterwards: %v, failures %v", err, trust.Failures())
+	}
+}
+
+// What an issuer has signed lives on when it is kept from signing more.
+func TestAnIssuerThatIsDisabledStaysTrustedWithItsCRL(t *testing.T) {
+	r := newRig(t)
+	rotateIssuer(t, r)
+	trust := r.client.Trust(vault.TrustOptions{})
+	id, err := r.client.Identity(identityOptions()).Identity(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Write(t, "pki/revoke", map[string]any{"serial_number": serial(id.Certificate.Leaf)})
+	for _, disable := range []func(){
+		func() { r.Write(t, "pki/config/issuers", map[string]any{"default": "root-1"}) },
+		func() { r.Write(t, "pki/issuer/root-2", map[string]any{"issuer_name": "root-2", "usage": "read-only,crl-signing"}) },
+		func() { r.Read(t, "pki/crl/rotate") },
+		func() { r.Write(t, "pki/issuer/root-2/revoke", nil) },
+	} {
+		disable()
+		b, err := trust.TrustBundle(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := subjects(b), []string{"Root 2", "Root of pki"}; !slices.Equal(got, want) {
+			t.Errorf("roots %q, want %q", got, want)
+		}
+		if !revoked(b, id.Certificate.Leaf.SerialNumber) {
+			t.Error("what it has revoked is not revoked any more")
+		}
 	}
 }
 
