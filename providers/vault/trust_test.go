@@ -303,7 +303,9 @@ func TestAnIssuerThatIsDisabledStaysTrustedWithItsCRL(t *testing.T) {
 	r.Write(t, "pki/revoke", map[string]any{"serial_number": serial(id.Certificate.Leaf)})
 	for _, disable := range []func(){
 		func() { r.Write(t, "pki/config/issuers", map[string]any{"default": "root-1"}) },
-		func() { r.Write(t, "pki/issuer/root-2", map[string]any{"issuer_name": "root-2", "usage": "read-only,crl-signing"}) },
+		func() {
+			r.Write(t, "pki/issuer/root-2", map[string]any{"issuer_name": "root-2", "usage": "read-only,crl-signing"})
+		},
 		func() { r.Read(t, "pki/crl/rotate") },
 		func() { r.Write(t, "pki/issuer/root-2/revoke", nil) },
 	} {
