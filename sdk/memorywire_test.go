@@ -263,6 +263,52 @@ func TestMemoryWirePushAllAndPull(t *testing.T) {
 	}
 }
 
+func TestMemoryWirePullRefusesPagesThatAreNone(t *testing.T) {
+	node, fed := newMemoryNode(t)
+	for name, page := range map[string]string{
+		"nothing":          ``,
+		"null":             `null`,
+		"no memories":      `{}`,
+		"an error":         `{"error":"database is locked"}`,
+		"memories twice":   `{"memories":[{"id":"a"}],"memories":[]}`,
+		"memories in caps": `{"MEMORIES":[{"id":"a"}]}`,
+		"two ids":          `{"memories":[{"id":"a","id":"b"}]}`,
+		"and an ID":        `{"memories":[{"id":"a","ID":"b"}]}`,
+		"no id":            `{"memories":[{"title":"x"}]}`,
+		"a null memory":    `{"memories":[null]}`,
+	} {
+		node.mu.Lock()
+		node.pages = map[string]string{"": page}
+		node.mu.Unlock()
+		_, err := fed.Pull(t.Context(), sdk.PullOptions{}, func(_ context.Context, p sdk.Page) error {
+			t.Errorf("%s: took %+v", name, p.Messages)
+			return nil
+		})
+		if !errors.Is(err, sdk.ErrMaterial) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A memory that says it is of a far future hides none of those that follow.
+func TestMemoryWirePullIsNotLedIntoTheFuture(t *testing.T) {
+	node, fed := newMemoryNode(t)
+	node.pages = map[string]string{
+		"":                     `{"memories":[{"id":"a","updated_at":"2026-01-01T00:00:00Z"},{"id":"b","updated_at":"9999-01-01T00:00:00Z"}]}`,
+		"2026-01-01T00:00:00Z": `{"memories":[{"id":"b","updated_at":"9999-01-01T00:00:00Z"}]}`,
+	}
+	var ids []string
+	results, err := fed.Pull(t.Context(), sdk.PullOptions{}, func(_ context.Context, p sdk.Page) error {
+		for _, m := range p.Messages {
+			ids = append(ids, m.Operation)
+		}
+		return nil
+	})
+	if err != nil || results[0].Cursor != "2026-01-01T00:00:00Z" || !slices.Equal(ids, []string{"a", "b", "b"}) {
+		t.Errorf("pulled %v, %+v, %v", ids, results, err)
+	}
+}
+
 func TestMemoryWireBetweenTwoFederations(t *testing.T) {
 	mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{Writes: 2, Configure: func(_ int, b *sdk.Builder) { b.Peers[0].Wire = signer.WireAIMemory }})
 	m := memory("m-1")

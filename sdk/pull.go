@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/alphaonedev/federation/internal/exactjson"
 	"github.com/alphaonedev/federation/sdk/quorum"
 	"github.com/alphaonedev/federation/signer"
 	"github.com/alphaonedev/federation/transport"
@@ -203,23 +204,42 @@ func (f *Federation) pullPage(ctx context.Context, m *member, cursor string) (pa
 	return page, false, 0, nil
 }
 
+// maxAheadOfUs is how far ahead of our clock a memory's time may be to count. One that is said to be of a far future
+// would hide all that follow.
+const maxAheadOfUs = 24 * time.Hour
+
 // parseMemoryPage parses a page of the ai-memory wire. That wire has no cursor: what follows a page is what
 // came since the latest time in it.
 func parseMemoryPage(body []byte, since string) (messages []PageMessage, next string, more bool, err error) {
 	var p struct {
-		Memories []json.RawMessage `json:"memories"`
+		Memories json.RawMessage `json:"memories"`
+		Error    string          `json:"error"`
 	}
 	if err := json.Unmarshal(body, &p); err != nil {
 		return nil, "", false, fmt.Errorf("page: %w: %w", errWire, err)
 	}
+	if err := exactjson.Check(body, "memories", "error"); err != nil {
+		return nil, "", false, fmt.Errorf("page: %w: %w", errWire, err)
+	}
+	if p.Memories == nil {
+		return nil, "", false, fmt.Errorf("page: %w: it has no memories, and says %.200q", errWire, p.Error)
+	}
+	var memories []json.RawMessage
+	if err := json.Unmarshal(p.Memories, &memories); err != nil {
+		return nil, "", false, fmt.Errorf("page: %w: memories: %w", errWire, err)
+	}
+	latest := time.Now().Add(maxAheadOfUs)
 	next = since
-	for i, raw := range p.Memories {
+	for i, raw := range memories {
 		var m struct {
 			ID      string `json:"id"`
 			Created string `json:"created_at"`
 			Updated string `json:"updated_at"`
 		}
 		if err := json.Unmarshal(raw, &m); err != nil {
+			return nil, "", false, fmt.Errorf("page: %w: memories[%d]: %w", errWire, i, err)
+		}
+		if err := exactjson.Check(raw, "id", "created_at", "updated_at"); err != nil {
 			return nil, "", false, fmt.Errorf("page: %w: memories[%d]: %w", errWire, i, err)
 		}
 		if err := quorum.ValidOperation(m.ID); err != nil {
@@ -230,7 +250,7 @@ func parseMemoryPage(body []byte, since string) (messages []PageMessage, next st
 			at = m.Created
 		}
 		created, _ := time.Parse(time.RFC3339, at)
-		if later(at, next) {
+		if later(at, next) && created.Before(latest) {
 			next = at
 		}
 		messages = append(messages, PageMessage{Message: Message{Operation: m.ID, Body: raw, ContentType: mediaMemories}, Created: created})
