@@ -145,9 +145,9 @@ func (f *Federation) verifyPlaintext(w http.ResponseWriter, r *http.Request) (*m
 			err = f.authorize(m, r)
 		}
 		var because *signer.Refusal
-		if errors.As(err, &because) && (because.Tag == signer.TagKeyUnknown || because.Tag == signer.TagWire) {
+		if errors.As(err, &because) && (because.Tag == signer.TagKeyUnknown || because.Tag == signer.TagWire || because.Tag == signer.TagMemorySig) {
 			refusal = err
-			continue // nothing was read or spent: the key may be another peer's
+			continue // nothing is lost or spent: the key may be another peer's
 		}
 		return m, verified, err
 	}

@@ -104,7 +104,13 @@ func bodyRefusal(err error) *Refusal {
 	return &Refusal{Tag: tag, Status: status(tag), Err: err}
 }
 
-// verifiedBody is a body whose digest is right.
+// verifiedBody is a body that was read.
 type verifiedBody struct{ bytes.Reader }
+
+func bodyOf(data []byte) *verifiedBody {
+	b := &verifiedBody{}
+	b.Reset(data)
+	return b
+}
 
 func (*verifiedBody) Close() error { return nil }

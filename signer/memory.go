@@ -224,6 +224,7 @@ func (v *Verifier) verifyMemory(req *http.Request, from *From) (*Verified, *Refu
 		}
 	}
 	if key == nil {
+		req.Body = bodyOf(body)
 		return nil, refuse(TagMemorySig, "")
 	}
 	if sender, found, err := senderAgentID(body); err != nil {
@@ -239,9 +240,7 @@ func (v *Verifier) verifyMemory(req *http.Request, from *From) (*Verified, *Refu
 		}
 		return nil, r
 	}
-	again := &verifiedBody{}
-	again.Reset(body)
-	req.Body = again
+	req.Body = bodyOf(body)
 	return &Verified{
 		Peer: from.Peer, Wire: WireAIMemory, KeyID: id, Key: key,
 		Operation: m.operation, PeerID: m.peerID, Digest: sum, Body: body, buffers: &v.buffers,

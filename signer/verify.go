@@ -13,7 +13,8 @@ import (
 // order: the exact form of the header, the key (of this peer and no other), the time window, the signature,
 // the body within MaxBody and its digest, and only then the nonce, so that a forged message costs one
 // signature check and spends nothing. After success req.Body yields the verified body. After a refusal the
-// request must not be acted upon; part of its body may be consumed.
+// request must not be acted upon; part of its body may be consumed, but after TagMemorySig it can be read again: another
+// peer may have signed it.
 func (v *Verifier) Verify(req *http.Request, from From) (*Verified, error) {
 	var got *Verified
 	var r *Refusal
