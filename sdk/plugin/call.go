@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
 
 	"github.com/alphaonedev/federation/internal/fault"
@@ -101,8 +102,8 @@ func (p *Plugin) await(ctx, parent context.Context, role fault.Role, limit time.
 	}
 }
 
-// wentAway reports whether a call failed because its process ended. The connection breaks a moment before
-// the end of the process is known.
+// wentAway reports whether a call failed because its process ended. The connection breaks before the end of the
+// process is known, on a busy machine long before; while it is broken this waits, within ctx and Limits.Hang.
 func (in *instance) wentAway(ctx context.Context, err error) bool {
 	if w, ok := errors.AsType[*wireError](err); ok {
 		err = w.status
@@ -111,16 +112,20 @@ func (in *instance) wentAway(ctx context.Context, err error) bool {
 	if !ok || detailOf(st) != nil || (st.Code() != codes.Unavailable && st.Code() != codes.Canceled) {
 		return false
 	}
-	t := time.NewTimer(2 * pipeGrace)
+	t := time.NewTicker(2 * pipeGrace)
 	defer t.Stop()
-	select {
-	case <-in.dead:
-		return true
-	case <-t.C:
-		in.suspect()
-		return false
-	case <-ctx.Done():
-		return false
+	for {
+		select {
+		case <-in.dead:
+			return true
+		case <-t.C:
+			in.suspect()
+			if in.conn.GetState() == connectivity.Ready {
+				return false // it was the plugin's own answer, or the connection is back
+			}
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 

@@ -338,9 +338,18 @@ func (in *instance) stop(now bool) {
 		case <-in.proc.exited:
 		case <-time.After(in.limits.Stop):
 			in.log.Error("the plugin's process does not end", "pid", in.proc.pid)
+			go func() { // what belongs to it goes when it does
+				<-in.proc.exited
+				in.clear()
+			}()
 			return
 		}
 	}
+	in.clear()
+}
+
+// clear waits for the goroutines and removes the folder.
+func (in *instance) clear() {
 	in.tasks.Wait()
 	if in.dir != "" {
 		_ = os.RemoveAll(in.dir)

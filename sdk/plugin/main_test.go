@@ -52,6 +52,8 @@ func config(t testing.TB, mode string, args ...string) plugin.Config {
 		SHA256: digest,
 		Args:   append([]string{"plugin", mode}, args...),
 		Logger: testLogger(t),
+		// A machine with much to do takes its time.
+		Limits: plugin.Limits{Start: time.Minute, Sign: time.Minute},
 	}
 }
 
@@ -97,7 +99,7 @@ func open(t testing.TB, c plugin.Config) *plugin.Plugin {
 // within is a context that ends long after the test should have.
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
@@ -8,9 +9,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 )
 
 func TestAPluginThatSaysThatItDoesNotServeIsGivenUp(t *testing.T) {
@@ -41,4 +45,33 @@ func TestAPluginThatSaysThatItDoesNotServeIsGivenUp(t *testing.T) {
 		t.Errorf("the cause is %q", text)
 	}
 	in.stop(true)
+}
+
+// On a busy machine the end of a process is known long after its connection has broken.
+func TestACallWaitsForTheEndOfAProcessWhoseConnectionBroke(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer()
+	go func() { _ = g.Serve(l) }()
+	in := newInstance(1, Limits{}.withDefaults(), nil, nil)
+	if in.conn, err = grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+		t.Fatal(err)
+	}
+	defer in.stop(true)
+	unavailable := status.Error(codes.Unavailable, "EOF")
+	in.conn.Connect()
+	for s := in.conn.GetState(); s != connectivity.Ready; s = in.conn.GetState() {
+		in.conn.WaitForStateChange(t.Context(), s)
+	}
+	if in.wentAway(t.Context(), unavailable) {
+		t.Error("an answer of a plugin that lives is taken for its end")
+	}
+	g.Stop()
+	in.conn.WaitForStateChange(t.Context(), connectivity.Ready)
+	time.AfterFunc(5*pipeGrace, func() { in.giveUp(errors.New("the process ended"), false) })
+	if !in.wentAway(t.Context(), unavailable) {
+		t.Error("the end of the process was not waited for")
+	}
 }

@@ -194,7 +194,7 @@ func lookWatch(ctx context.Context, t *target) error {
 				return fmt.Errorf("%v, many at once: %w", role, err)
 			}
 		}
-		quick, done := context.WithTimeout(ctx, 10*time.Second)
+		quick, done := context.WithTimeout(ctx, 30*time.Second)
 		err := p.serves(quick, roles)
 		done()
 		if err != nil {
@@ -225,7 +225,7 @@ func openWatch(ctx context.Context, p *process, role pluginpb.Role) (receiver, e
 
 // watchOnce opens a watch, takes its first message, and goes away.
 func watchOnce(ctx context.Context, p *process, role pluginpb.Role) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	stream, err := openWatch(ctx, p, role)
 	if err == nil {
@@ -237,7 +237,7 @@ func watchOnce(ctx context.Context, p *process, role pluginpb.Role) error {
 	case errors.Is(err, io.EOF):
 		return errors.New("no message came before the stream ended")
 	case status.Code(err) == codes.DeadlineExceeded:
-		return errors.New("no message came within 10 s of opening the stream")
+		return errors.New("no message came within 30 s of opening the stream")
 	}
 	return err
 }

@@ -28,7 +28,7 @@ func (s skip) Error() string { return s.why }
 var errNoWatch = skip{"the plugin must be polled (Watch is UNIMPLEMENTED)"}
 
 // ruleTime bounds each rule, so that a plugin that hangs fails one and not the rest.
-const ruleTime = 2 * time.Minute
+const ruleTime = 5 * time.Minute
 
 // rules are looked at in this order. The names are stable.
 var rules = []rule{

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alphaonedev/federation/sdk/plugin"
 	"github.com/alphaonedev/federation/sdk/providertest"
@@ -30,6 +31,7 @@ type suiteJob struct {
 	Settings map[string]string
 	Secrets  map[string]string // as such: a plugin.Secret hides itself
 	Rotate   string
+	Start    time.Duration
 }
 
 // suite runs a conformance suite of providertest with providers that come through the wire. The suites are
@@ -50,6 +52,7 @@ func suite(ctx context.Context, t *target, role string) error {
 	}
 	job := suiteJob{
 		Role: role, Path: t.path, Args: t.args, Env: t.env, Settings: t.settings, Secrets: map[string]string{}, Rotate: t.rotate,
+		Start: t.start,
 	}
 	for k, v := range t.secrets {
 		job.Secrets[k] = string(v)
@@ -92,7 +95,7 @@ func runSuite() {
 }
 
 func harness[P any](job suiteJob, of func(*plugin.Plugin) (P, error)) providertest.Harness[P] {
-	t := &target{path: job.Path, args: job.Args, env: job.Env, settings: job.Settings, secrets: map[string]plugin.Secret{}}
+	t := &target{path: job.Path, args: job.Args, env: job.Env, settings: job.Settings, secrets: map[string]plugin.Secret{}, start: job.Start}
 	h := providertest.Harness[P]{
 		New: func(tb testing.TB) P {
 			p, err := t.open(context.Background())

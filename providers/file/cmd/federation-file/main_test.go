@@ -33,9 +33,11 @@ func open(t testing.TB, settings map[string]string) (*plugin.Plugin, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	p, err := plugin.Open(ctx, plugin.Config{Path: path, Unpinned: true, Settings: settings})
+	p, err := plugin.Open(ctx, plugin.Config{
+		Path: path, Unpinned: true, Settings: settings, Limits: plugin.Limits{Start: time.Minute},
+	})
 	if err == nil {
 		t.Cleanup(func() { _ = p.Close() })
 	}
