@@ -330,7 +330,8 @@ func (f *Federation) Warm(ctx context.Context) error {
 func (f *Federation) ClientTLS(peer string) *tls.Config {
 	c, err := f.transport.ClientTLS(peer)
 	if err != nil {
-		return &tls.Config{MinVersion: tls.VersionTLS13, VerifyConnection: func(tls.ConnectionState) error { return err }}
+		// VerifyConnection fails whatever is shown; crypto/tls is kept from failing before it, for another reason.
+		return &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return err }}
 	}
 	return c
 }

@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -136,11 +137,14 @@ const (
 	verifiedKey                   // its *signer.Verified
 )
 
-// unsignedTransport sends what must not be signed: two strangers could not verify each other's request for keys.
+// unsignedTransport sends what must not be signed: two strangers could not verify each other's request for keys. Asking
+// twice is as good as once, so that a request is repeated whose connection dies, as when the peer's new certificate has
+// just ended what the old one vouched for.
 type unsignedTransport struct{ f *Federation }
 
 func (t unsignedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
-	return roundTripper(t).once(req.WithContext(context.WithValue(req.Context(), unsignedKey, true)))
+	ctx := transport.WithOperation(context.WithValue(req.Context(), unsignedKey, true), "keys:"+rand.Text())
+	return roundTripper(t).once(req.WithContext(ctx))
 }
 
 // withContent gives the signer a body that is digested already.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -26,12 +27,41 @@ type entry struct {
 	policy string // equal for two entries that accept the same certificates, their scopes apart
 }
 
-// compilePeer checks p and derives its entry; scope and member are the caller's.
-func compilePeer(p Peer, index int, plaintext bool) (*entry, error) {
+// compilePeer checks p and derives its entry; scope and member are the caller's. field is what err is about.
+func compilePeer(p Peer, index int, plaintext bool) (e *entry, field string, err error) {
 	if p.Name == "" {
 		p.Name = fmt.Sprintf("peer-%d", index)
 	}
-	u, err := url.Parse(p.URL)
+	u, err := checkURL(p.URL, plaintext)
+	if err != nil {
+		return nil, "URL", err
+	}
+	e = &entry{scheme: u.Scheme, path: strings.TrimRight(u.EscapedPath(), "/")}
+	e.host = canonicalHost(u.Scheme, u.Host)
+	e.addr = e.host
+	if p.ServerName == "" {
+		h, _, _ := net.SplitHostPort(e.host)
+		p.ServerName = h
+	} else if err := checkName(p.ServerName); err != nil {
+		return nil, "ServerName", err
+	}
+	e.name = canonicalName(p.ServerName)
+	if len(p.IDs) > 0 {
+		e.ids = make(map[string]bool, len(p.IDs))
+		for i, id := range p.IDs {
+			if err := checkName(id); err != nil {
+				return nil, fmt.Sprintf("IDs[%d]", i), err
+			}
+			e.ids[canonicalID(id)] = true
+		}
+	}
+	e.peer = p
+	e.policy = e.policyKey()
+	return e, "", nil
+}
+
+func checkURL(raw string, plaintext bool) (*url.URL, error) {
+	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("is not a URL: want https://host:port")
 	}
@@ -42,31 +72,31 @@ func compilePeer(p Peer, index int, plaintext bool) (*entry, error) {
 		return nil, fmt.Errorf("has the scheme %q: want https", u.Scheme)
 	case u.Hostname() == "":
 		return nil, errors.New("has no host")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#"):
 		return nil, errors.New("has user info, a query or a fragment: leave scheme, host, port and path")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, fmt.Errorf("has port %s: want one from 1 to 65535", port)
+		}
 	}
 	for _, r := range u.Host {
 		if r > 0x7e {
 			return nil, errors.New("has a host that is not ASCII: write it in its xn-- form")
 		}
 	}
-	e := &entry{scheme: u.Scheme, path: strings.TrimRight(u.EscapedPath(), "/")}
-	e.host = canonicalHost(u.Scheme, u.Host)
-	e.addr = e.host
-	if p.ServerName == "" {
-		h, _, _ := net.SplitHostPort(e.host)
-		p.ServerName = h
+	return u, nil
+}
+
+// checkName refuses what no certificate can name.
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("is empty: give a name, or leave it out")
+	case strings.ContainsAny(name, " \t\r\n*"):
+		return fmt.Errorf("is %q, which is no name: give one without spaces and asterisks", name)
 	}
-	e.name = canonicalName(p.ServerName)
-	if len(p.IDs) > 0 {
-		e.ids = make(map[string]bool, len(p.IDs))
-		for _, id := range p.IDs {
-			e.ids[canonicalID(id)] = true
-		}
-	}
-	e.peer = p
-	e.policy = e.policyKey()
-	return e, nil
+	return nil
 }
 
 func (e *entry) policyKey() string {

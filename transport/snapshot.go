@@ -91,9 +91,9 @@ func compileSnapshot(m *Material, old *snapshot, o *Options) (s *snapshot, ignor
 	urls := make(map[string]int, n)
 	for i := range m.Peers {
 		field := fmt.Sprintf("Peers[%d]", i)
-		e, err := compilePeer(m.Peers[i], i, o.AllowPlaintext)
+		e, what, err := compilePeer(m.Peers[i], i, o.AllowPlaintext)
 		if err != nil {
-			fail(field+".URL", err)
+			fail(field+"."+what, err)
 			continue
 		}
 		key := e.scheme + "://" + e.host + e.path
