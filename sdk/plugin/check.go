@@ -108,8 +108,6 @@ func checkIdentity(r *pluginpb.IdentityResponse, now time.Time) (*checkedIdentit
 		return nil, fmt.Errorf("%w: %w: the leaf ended at %v", fault.ErrMaterial, fault.ErrExpired, leaf.NotAfter)
 	case now.Add(5 * time.Minute).Before(leaf.NotBefore):
 		return nil, unusable("the leaf is valid from %v only", leaf.NotBefore)
-	case leaf.IsCA:
-		return nil, unusable("the leaf is a certificate of a CA, which could issue others; a node needs one with CA:FALSE")
 	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
 		return nil, unusable("the leaf's key usage does not allow digitalSignature, which TLS 1.3 needs (RFC 8446, section 4.4.2.2)")
 	case !authenticates(leaf):

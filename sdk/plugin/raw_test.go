@@ -86,13 +86,9 @@ func lie(mode string) {
 	}
 	l.root, _ = x509.CreateCertificate(rand.Reader, template, template, l.key.Public(), l.key)
 	template.ExtKeyUsage = []x509.ExtKeyUsage{use}
-	switch mode {
-	case "ca-leaf":
-		template.KeyUsage |= x509.KeyUsageDigitalSignature
-	case "wrong-usage":
-		template.IsCA, template.KeyUsage = false, x509.KeyUsageKeyAgreement
-	default:
-		template.IsCA, template.KeyUsage = false, x509.KeyUsageDigitalSignature
+	template.IsCA, template.KeyUsage = false, x509.KeyUsageDigitalSignature
+	if mode == "wrong-usage" {
+		template.KeyUsage = x509.KeyUsageKeyAgreement
 	}
 	if mode == "expired" {
 		template.NotAfter = time.Now().Add(-time.Minute)
