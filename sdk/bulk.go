@@ -25,7 +25,8 @@ const bulkAttempts = 6
 type BulkOptions struct {
 	// Peers names the peers, by name or ID. Default: all.
 	Peers []string
-	// Progress is called after every batch, and for messages that cannot be sent with those around them, one call at a time for each peer, concurrently for different ones.
+	// Progress is called after every batch, and for messages that cannot be sent with those around them, one call at a
+	// time for each peer, concurrently for different ones.
 	Progress func(BulkProgress)
 }
 
