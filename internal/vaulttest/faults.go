@@ -152,7 +152,7 @@ func Garbage(w http.ResponseWriter, _ *http.Request) bool {
 func Nothing(_ http.ResponseWriter, r *http.Request) bool {
 	_, _ = io.Copy(io.Discard, r.Body) // only then does the server notice that the client has gone
 	<-r.Context().Done()
-	return true
+	panic(http.ErrAbortHandler) // a return would be an answer, which may reach a client that is about to give up
 }
 
 // Drop closes the connection without an answer.
