@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/alphaonedev/federation/sdk"
@@ -30,20 +29,18 @@ func TestPlaintextPeersOnTheMemoryWireAreToldApart(t *testing.T) {
 	m := newMesh(t, 2, echo, nil)
 	a, b := m.nodes[0], m.nodes[1]
 	plain := func(bu *sdk.Builder) { bu.AllowPlaintext = true }
-	var handler atomic.Value
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.Load().(http.Handler).ServeHTTP(w, r) }))
-	defer srv.Close()
 	keys := []signer.Key{a.key.key, newKey(t)}
 	var peers []sdk.Peer
 	for i, k := range keys {
 		peers = append(peers, sdk.Peer{Name: fmt.Sprint("p", i), URL: fmt.Sprint("http://127.0.0.1:", i+1), Keys: keysOf(k), Wire: signer.WireAIMemory})
 	}
 	fedB := b.build(t, plain, peers...)
-	handler.Store(fedB.Verify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(fedB.Verify(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		p, _ := sdk.PeerFrom(r.Context())
 		fmt.Fprint(w, p.Name, " ", string(body))
 	})))
+	defer srv.Close()
 	for i, k := range append(keys, newKey(t)) {
 		fed := a.build(t, func(bu *sdk.Builder) { plain(bu); bu.Key = &source{key: k} }, sdk.Peer{ID: "b.example", URL: srv.URL, Wire: signer.WireAIMemory})
 		resp, err := fed.Client().Post(srv.URL+"/x", "application/json", strings.NewReader(`{"n":1}`))

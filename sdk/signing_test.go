@@ -191,11 +191,9 @@ func TestAPlaintextPeerIsKnownByItsKeyAlone(t *testing.T) {
 	m := newMesh(t, 2, echo, nil)
 	a, b := m.nodes[0], m.nodes[1]
 	plain := func(bu *sdk.Builder) { bu.AllowPlaintext = true }
-	var handler atomic.Value
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.Load().(http.Handler).ServeHTTP(w, r) }))
-	defer srv.Close()
 	fedB := b.build(t, plain, sdk.Peer{Name: "a", URL: "http://127.0.0.1:1", Keys: keysOf(a.key.key)})
-	handler.Store(fedB.Verify(echo))
+	srv := httptest.NewServer(fedB.Verify(echo))
+	defer srv.Close()
 	fedA := a.build(t, plain, sdk.Peer{ID: "b.example", URL: srv.URL})
 	if resp := get(t, fedA, srv.URL+"/x"); resp.StatusCode != http.StatusOK || resp.Header.Get("X-From") != "a" {
 		t.Errorf("status %d, from %q, refused as %q", resp.StatusCode, resp.Header.Get("X-From"), signer.RefusalOf(resp))
