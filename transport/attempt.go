@@ -119,7 +119,7 @@ func (a *attempt) exchange(req *http.Request) (*http.Response, error) {
 	}
 	before := cn.wrote()
 	a.start.Store(clock())
-	resp, err := cn.cc.RoundTrip(req)
+	resp, err := cn.roundTrip(req)
 	if err == nil {
 		resp.TLS = cn.tls
 		resp.Request = a.call.req

@@ -22,6 +22,8 @@ type conn struct {
 	used  atomic.Bool
 	heard atomic.Bool // an answer came over it
 
+	trips atomic.Int64 // RoundTrips of cc that have not returned
+
 	// guarded by pool.mu
 	active    int   // exchanges whose slot was reserved; 0 or 1 with HTTP/1
 	promised  int   // times it was given to a request that has not reserved a slot yet
@@ -85,6 +87,17 @@ func (c *conn) failure(op string, written bool, err error) *Error {
 		return &Error{Op: op, Kind: KindTLS, Err: refusedUs(err)}
 	}
 	return &Error{Op: op, Kind: KindBroken, Written: written, Err: err}
+}
+
+// roundTrip makes an exchange on a slot that is reserved.
+func (c *conn) roundTrip(req *http.Request) (*http.Response, error) {
+	c.trips.Add(1)
+	resp, err := c.cc.RoundTrip(req)
+	c.trips.Add(-1)
+	if !c.h2 {
+		c.pool.changed(c)
+	}
+	return resp, err
 }
 
 func (c *conn) close() {

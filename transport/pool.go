@@ -149,7 +149,7 @@ func (p *pool) reserve(c *conn) bool {
 	return true
 }
 
-// changed is the state hook of c.
+// changed is the state hook of c; it is called too when an HTTP/1 RoundTrip has returned.
 func (p *pool) changed(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,7 +161,9 @@ func (p *pool) changed(c *conn) {
 		p.putLocked(c)
 		return
 	}
-	if c.active > 0 && c.cc.Available() > 0 {
+	// After an answer without a body the connection is available a moment before RoundTrip returns the answer, and
+	// closed in that moment it would lose it.
+	if c.active > 0 && c.trips.Load() == 0 && c.cc.Available() > 0 {
 		p.busy--
 		c.active = 0
 		p.putLocked(c)

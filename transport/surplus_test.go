@@ -6,8 +6,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/alphaonedev/federation/sdk/sdktest"
 	"github.com/alphaonedev/federation/transport"
@@ -111,5 +114,60 @@ func TestALongExchangeDoesNotHoldUpARequestWhoseDialFailed(t *testing.T) {
 				t.Errorf("%d dials, want 3", n)
 			}
 		})
+	}
+}
+
+type tellsClose struct {
+	net.Conn
+	once   *sync.Once
+	closed chan struct{}
+}
+
+func (c tellsClose) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// net/http counts a connection as free before it hands over an answer that has no body; one whose generation is gone
+// must not close in between.
+func TestADrainedConnectionHandsItsAnswerOverBeforeItCloses(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	first, closed := new(sync.Once), make(chan struct{})
+	a := newNode(t, "a", transport.Options{WarmTimeout: patient, Dial: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+		c, err = new(net.Dialer).DialContext(ctx, network, addr)
+		first.Do(func() {
+			if err == nil {
+				c = tellsClose{c, new(sync.Once), closed}
+			}
+		})
+		return c, err
+	}}, nil)
+	release := make(chan struct{})
+	b := newNode(t, "b", transport.Options{}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	join(t, ca, a, b)
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, _, err := send(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			PutIdleConn: func(error) { // free, and the answer is not handed over yet
+				select {
+				case <-closed:
+				case <-time.After(100 * time.Millisecond):
+				}
+			},
+		}), a, b, "")
+		ended <- err
+	}()
+	eventually(t, "the request is being served", func() bool { return b.hits.Load() == 1 })
+	update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
+	close(release)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-closed:
+	case <-ctx.Done():
+		t.Error("the connection of the generation that is gone stays open")
 	}
 }
