@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"fmt"
+	"io"
 
 	"github.com/alphaonedev/federation/internal/fault"
 )
@@ -21,7 +22,7 @@ type Key interface {
 
 // KeyOf makes a Key of an Ed25519 crypto.Signer, such as an ed25519.PrivateKey, whose two halves it checks
 // and copies. The context of Sign is only looked at before signing, since a crypto.Signer takes none. A
-// key of another kind matches ErrConfig.
+// key of another kind matches ErrConfig. Printed or logged, a Key that KeyOf made shows as its thumbprint.
 func KeyOf(s crypto.Signer) (Key, error) {
 	if s == nil {
 		return nil, fmt.Errorf("signer: no key: %w", fault.ErrConfig)
@@ -33,27 +34,32 @@ func KeyOf(s crypto.Signer) (Key, error) {
 	if !ok || len(pub) != ed25519.PublicKeySize {
 		return nil, fmt.Errorf("signer: key is %T, want Ed25519: %w", s.Public(), fault.ErrConfig)
 	}
-	return cryptoKey{s, pub}, nil
+	return &cryptoKey{func(message []byte) ([]byte, error) { return s.Sign(nil, message, crypto.Hash(0)) }, pub}, nil
 }
 
+// A cryptoKey is a key behind a crypto.Signer. Package fmt prints fields that are not exported too, without asking for
+// a Format, and follows one pointer where the verb is wrong for it: here it finds a function.
 type cryptoKey struct {
-	signer crypto.Signer
+	sign   func(message []byte) ([]byte, error)
 	public ed25519.PublicKey
 }
 
-func (k cryptoKey) Public() crypto.PublicKey { return k.public }
+// Format prints which key it is, whatever the verb.
+func (k *cryptoKey) Format(f fmt.State, _ rune) { printKey(f, k.public) }
 
-func (k cryptoKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
+func (k *cryptoKey) Public() crypto.PublicKey { return k.public }
+
+func (k *cryptoKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return k.signer.Sign(nil, message, crypto.Hash(0))
+	return k.sign(message)
 }
 
 // localKey is a private key in this process. Its halves are known to belong together, so what it signs
-// needs no check.
+// needs no check. The private one is a pointer behind a pointer, which fmt does not follow.
 type localKey struct {
-	private ed25519.PrivateKey
+	private *ed25519.PrivateKey
 	public  ed25519.PublicKey
 }
 
@@ -65,20 +71,27 @@ func privateKey(p ed25519.PrivateKey) (Key, error) {
 	if !own.Equal(p) {
 		return nil, fmt.Errorf("signer: the public half of the Ed25519 private key does not belong to its seed: %w", fault.ErrConfig)
 	}
-	return localKey{own, own.Public().(ed25519.PublicKey)}, nil
+	return &localKey{&own, own.Public().(ed25519.PublicKey)}, nil
 }
 
-func (k localKey) Public() crypto.PublicKey { return k.public }
+// Format prints which key it is, whatever the verb.
+func (k *localKey) Format(f fmt.State, _ rune) { printKey(f, k.public) }
 
-func (k localKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
+func (k *localKey) Public() crypto.PublicKey { return k.public }
+
+func (k *localKey) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return ed25519.Sign(k.private, message), nil
+	return ed25519.Sign(*k.private, message), nil
 }
 
 // inProcess reports whether a key needs no check of what it signs.
 func inProcess(k Key) bool {
-	_, ok := k.(localKey)
+	_, ok := k.(*localKey)
 	return ok
+}
+
+func printKey(w io.Writer, public ed25519.PublicKey) {
+	_, _ = io.WriteString(w, "key "+Thumbprint(public))
 }

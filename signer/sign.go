@@ -101,9 +101,9 @@ func (s *Signer) signFederation(req *http.Request, to *Audience, nonce Nonce) er
 }
 
 func (s *Signer) sign(ctx context.Context, m *message, params string, sig *[ed25519.SignatureSize]byte) error {
-	if k, ok := s.config.Key.(localKey); ok && ctx.Err() == nil {
+	if k, ok := s.config.Key.(*localKey); ok && ctx.Err() == nil {
 		var room [baseRoom]byte
-		copy(sig[:], ed25519.Sign(k.private, m.appendBase(room[:0], params)))
+		copy(sig[:], ed25519.Sign(*k.private, m.appendBase(room[:0], params)))
 		return nil
 	}
 	got, err := signChecked(ctx, s.config.Key, s.public, m.appendBase(nil, params))
