@@ -186,8 +186,12 @@ func (a *attempt) end() {
 	if a.cancel != nil {
 		a.cancel()
 	}
-	if cn := a.cn.Load(); cn != nil && cn.h2 {
+	switch cn := a.cn.Load(); {
+	case cn == nil:
+	case cn.h2:
 		cn.pool.finished(cn)
+	case cn.upgraded.Load():
+		cn.pool.discard(cn)
 	}
 	a.gen.leave()
 	if a.call.winner.Load() == a {

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -94,8 +95,24 @@ func (b *responseBody) Close() error {
 	return err
 }
 
-// An upgradedBody is the body of a 101 answer, which is written to as well.
+// An upgradedBody is the body of a 101 answer, which is written to as well. It ends when it is closed.
 type upgradedBody struct {
 	*responseBody
 	io.Writer
+}
+
+func (b upgradedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = b.a.bodyError(err)
+	}
+	return n, err
+}
+
+// CloseWrite ends the writing alone, as that of net/http.
+func (b upgradedBody) CloseWrite() error {
+	if half, ok := b.Writer.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -18,9 +19,10 @@ type conn struct {
 	h2   bool
 	born int64 // clock() of the end of the handshake
 
-	warm  atomic.Bool // made before any request needed it, and not used yet
-	used  atomic.Bool
-	heard atomic.Bool // an answer came over it
+	warm     atomic.Bool // made before any request needed it, and not used yet
+	used     atomic.Bool
+	heard    atomic.Bool // an answer came over it
+	upgraded atomic.Bool // it speaks another protocol now, and belongs to whoever has the answer's body
 
 	trips atomic.Int64 // RoundTrips of cc that have not returned
 
@@ -59,6 +61,14 @@ func (c *appConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// CloseWrite is for a connection that was upgraded.
+func (c *appConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
 // expired reports whether the certificates that the connection was made with are past their end.
 func (c *conn) expired(now time.Time) bool {
 	if c.tls == nil {
@@ -93,6 +103,9 @@ func (c *conn) failure(op string, written bool, err error) *Error {
 func (c *conn) roundTrip(req *http.Request) (*http.Response, error) {
 	c.trips.Add(1)
 	resp, err := c.cc.RoundTrip(req)
+	if !c.h2 && err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		c.upgraded.Store(true)
+	}
 	c.trips.Add(-1)
 	if !c.h2 {
 		c.pool.changed(c)

@@ -153,6 +153,11 @@ func (p *pool) reserve(c *conn) bool {
 func (p *pool) changed(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// After an answer without a body the connection is available a moment before RoundTrip returns the answer, and
+	// closed in that moment it would lose it. On one that was upgraded HTTP is over, and only then known why.
+	if c.trips.Load() > 0 && !c.h2 || c.upgraded.Load() {
+		return
+	}
 	if c.cc.Err() != nil {
 		p.discardLocked(c)
 		return
@@ -161,13 +166,18 @@ func (p *pool) changed(c *conn) {
 		p.putLocked(c)
 		return
 	}
-	// After an answer without a body the connection is available a moment before RoundTrip returns the answer, and
-	// closed in that moment it would lose it.
-	if c.active > 0 && c.trips.Load() == 0 && c.cc.Available() > 0 {
+	if c.active > 0 && c.cc.Available() > 0 {
 		p.busy--
 		c.active = 0
 		p.putLocked(c)
 	}
+}
+
+// discard takes c out of the pool and closes it.
+func (p *pool) discard(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.discardLocked(c)
 }
 
 // finished ends an exchange on an HTTP/2 connection. The connection's own count may stay up until the peer has
