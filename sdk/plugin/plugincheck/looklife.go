@@ -141,7 +141,9 @@ func lookHostDeath(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	host := exec.Command(self, append([]string{hostArg, t.path}, t.args...)...)
+	ctx, cancel := context.WithTimeout(ctx, t.start)
+	defer cancel()
+	host := exec.CommandContext(ctx, self, append([]string{hostArg, t.path}, t.args...)...)
 	host.Env = append(os.Environ(), "PLUGINCHECK_ENV="+strings.Join(t.env, "\x1f"))
 	out, err := host.StdoutPipe()
 	if err != nil {
@@ -150,12 +152,17 @@ func lookHostDeath(ctx context.Context, t *target) error {
 	if err := host.Start(); err != nil {
 		return err
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	pid, perr := strconv.Atoi(strings.TrimSpace(line))
+	lines := bufio.NewReader(out)
+	first, _ := lines.ReadString('\n')
+	pid, perr := strconv.Atoi(strings.TrimSpace(first))
+	second, err := lines.ReadString('\n') // once the plugin has shaken hands
 	_ = host.Process.Kill()
 	_ = host.Wait()
 	if err != nil || perr != nil {
-		return fmt.Errorf("the plugin did not start under a host of its own: %q", line)
+		if perr == nil {
+			_ = killPID(pid)
+		}
+		return fmt.Errorf("the plugin did not start within %v under a host of its own: %q", t.start, first+second)
 	}
 	for deadline := time.Now().Add(hostDeathWait); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if !running(pid) {
@@ -167,7 +174,7 @@ func lookHostDeath(ctx context.Context, t *target) error {
 }
 
 // beHost starts the plugin as an ordinary child, without what a real host does for its end, prints its
-// process id, and waits to be killed.
+// process id and, once the plugin has shaken hands, another line, and waits to be killed.
 func beHost(path string) {
 	dir, err := os.MkdirTemp("", "pc")
 	if err != nil {
@@ -193,11 +200,13 @@ func beHost(path string) {
 	if err := cmd.Start(); err != nil {
 		os.Exit(1)
 	}
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+	fmt.Println(cmd.Process.Pid)
+	_, err = bufio.NewReader(out).ReadString('\n')
+	os.RemoveAll(dir)
+	if err != nil {
 		os.Exit(1)
 	}
-	os.RemoveAll(dir)
-	fmt.Println(cmd.Process.Pid)
+	fmt.Println("ready")
 	select {}
 }
 

@@ -12,6 +12,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 )
 
 // The test binary is the plugin under test, and the processes that plugincheck starts of itself.
@@ -83,6 +88,7 @@ func TestEachRuleFindsItsViolation(t *testing.T) {
 		{"kill", "forgets", "with the key of before the kill", nil},
 		{"stop", "deaf", "it runs on", nil},
 		{"host-death", "orphan", "was alive", nil},
+		{"host-death", "silent", "did not start within", []string{"-start", "300ms"}},
 		{"flat", "leaks", "descriptors from", []string{"-cycles", "50"}},
 		{"flat", "chatters", "bytes for each reconfiguration", []string{"-cycles", "20"}},
 		{"secrets", "blabs", `the secret "token"`, []string{"-secret", "token=correct-horse"}},
@@ -99,6 +105,20 @@ func TestEachRuleFindsItsViolation(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestACallThatIsNotAnsweredEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := func(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
+			<-ctx.Done()
+			return status.FromContextError(ctx.Err()).Err()
+		}
+		began := time.Now()
+		err := bounded(t.Context(), "", nil, nil, nil, hangs)
+		if took := time.Since(began); took != callBound || !strings.Contains(err.Error(), "no answer within") {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
 }
 
 func TestAConformantPluginPassesEveryRule(t *testing.T) {

@@ -25,7 +25,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/alphaonedev/federation/sdk/plugin"
@@ -242,6 +244,20 @@ func (p *process) parse() error {
 	return nil
 }
 
+// callBound is what a node grants one call: the default of Limits.Call.
+const callBound = 30 * time.Second
+
+// bounded ends a call that the plugin does not answer, so that one that hangs fails each rule soon.
+func bounded(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	within, cancel := context.WithTimeout(ctx, callBound)
+	defer cancel()
+	err := invoke(within, method, req, reply, cc, opts...)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		return status.Errorf(codes.DeadlineExceeded, "no answer within %v", callBound)
+	}
+	return err
+}
+
 // dial connects with a TLS configuration; nil is plaintext.
 func (p *process) dial(creds credentials.TransportCredentials) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///plugin",
@@ -249,7 +265,8 @@ func (p *process) dial(creds credentials.TransportCredentials) (*grpc.ClientConn
 			var d net.Dialer
 			return d.DialContext(ctx, p.network, p.address)
 		}),
-		grpc.WithTransportCredentials(creds), grpc.WithAuthority("localhost"), grpc.WithDisableRetry())
+		grpc.WithTransportCredentials(creds), grpc.WithAuthority("localhost"), grpc.WithDisableRetry(),
+		grpc.WithUnaryInterceptor(bounded))
 }
 
 // tls is what the host uses: own certificate, and none but the plugin's accepted.

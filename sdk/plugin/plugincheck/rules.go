@@ -134,7 +134,7 @@ var rules = []rule{
 	},
 	{
 		"host-death", "it ends when its host is killed",
-		"watch the parent process: when getppid() changes, exit",
+		"watch the parent process: read getppid() before you print the handshake line, look at it again and again, and exit when it has changed",
 		lookHostDeath,
 	},
 	{
