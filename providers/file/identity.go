@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -51,6 +52,9 @@ var (
 	_ sdk.Watcher          = (*Identity)(nil)
 	_ sdk.Validator        = (*Identity)(nil)
 )
+
+// Format prints the path of the certificate alone: the value holds the private key.
+func (i *Identity) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "file.Identity{%s}", i.Cert) }
 
 // Identity reads the files.
 func (i *Identity) Identity(ctx context.Context) (*sdk.Identity, error) {

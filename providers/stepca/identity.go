@@ -84,6 +84,11 @@ func (c *Client) claimName(name string) error {
 	return nil
 }
 
+// Format prints the names alone: the value holds a key, and may hold a token.
+func (i *Identity) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "stepca.Identity{%q}", i.cfg.Names)
+}
+
 // Validate reports what is wrong with the configuration, without contacting the CA.
 func (i *Identity) Validate() error {
 	errs := []error{i.c.err, i.names}

@@ -72,6 +72,9 @@ func (c *Client) Key(cfg KeyConfig) *Key {
 	}
 }
 
+// Format prints the names alone: the value holds keys.
+func (k *Key) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "stepca.Key{%q}", k.cfg.Names) }
+
 // Validate reports what is wrong with the configuration, without contacting the CA.
 func (k *Key) Validate() error {
 	errs := []error{k.c.err, k.names}

@@ -19,7 +19,8 @@ import (
 )
 
 // A OneTimeToken enrols with a token that somebody minted for this node: `step ca token a.example`. It is valid for a few
-// minutes and for one certificate; renewal needs none. However it is printed or logged, it shows as "[token]".
+// minutes and for one certificate; renewal needs none. However it is printed or logged, it shows as "[token]"; only in a
+// field that is not exported fmt prints the value, for it calls no methods there.
 type OneTimeToken string
 
 const hidden = "[token]"

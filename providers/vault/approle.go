@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -157,6 +158,12 @@ func (a *AppRole) secrets() []string {
 
 // Format keeps the secret-id out of every %v.
 func (a *AppRole) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("vault.AppRole{…}")) }
+
+// LogValue keeps the secret-id out of log/slog.
+func (a *AppRole) LogValue() slog.Value { return slog.StringValue("vault.AppRole{…}") }
+
+// MarshalText keeps the secret-id out of JSON.
+func (a *AppRole) MarshalText() ([]byte, error) { return []byte("vault.AppRole{…}"), nil }
 
 func mountOr(mount, or string) string {
 	if mount = strings.Trim(mount, "/"); mount == "" {

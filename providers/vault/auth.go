@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -45,7 +46,13 @@ func (t *Token) describe() string  { return "the given token" }
 func (t *Token) secrets() []string { return []string{strings.TrimSpace(t.Value)} }
 
 // Format keeps the token out of every %v.
-func (t *Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("vault.Token{…}")) }
+func (Token) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("vault.Token{…}")) }
+
+// LogValue keeps the token out of log/slog.
+func (Token) LogValue() slog.Value { return slog.StringValue("vault.Token{…}") }
+
+// MarshalText keeps the token out of JSON.
+func (Token) MarshalText() ([]byte, error) { return []byte("vault.Token{…}"), nil }
 
 // adopt makes a login of a token that exists. A token whose policies do not let it look itself up is used as
 // it is.
@@ -112,6 +119,9 @@ func (t *TokenFile) Stale() bool {
 	defer t.mu.Unlock()
 	return err == nil && stamp != t.stamp
 }
+
+// Format prints the path alone: the value holds the token that it read.
+func (t *TokenFile) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "vault.TokenFile{%s}", t.Path) }
 
 func (t *TokenFile) validate() error {
 	if t.Path == "" {

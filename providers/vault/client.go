@@ -2,6 +2,7 @@ package vault
 
 import (
 	"context"
+	"fmt"
 	"sync"
 
 	"github.com/hashicorp/vault/api"
@@ -32,6 +33,9 @@ func New(cfg Config) *Client {
 	c.auth.turn = make(chan struct{}, 1)
 	return c
 }
+
+// Format prints a placeholder: the value holds the login.
+func (c *Client) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("vault.Client{…}")) }
 
 // Validate checks the configuration without contacting Vault. Its error wraps ErrConfig and names every
 // field that is wrong.

@@ -83,6 +83,11 @@ func (c *Client) Identity(o IdentityOptions) *Identity {
 	return &Identity{client: c, opts: o, turn: make(chan struct{}, 1)}
 }
 
+// Format prints what is asked for: the value holds the private key.
+func (i *Identity) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "vault.Identity{%s}", join(i.opts.Mount, i.opts.Role))
+}
+
 // Validate checks the configuration, the client's included, without contacting Vault.
 func (i *Identity) Validate() error {
 	o := i.opts

@@ -47,6 +47,9 @@ func (j *JWT) Login(ctx context.Context, c *api.Client) (*api.Secret, error) {
 	return c.Logical().WriteWithContext(ctx, "auth/"+j.mount()+"/login", map[string]any{"role": j.Role, "jwt": token})
 }
 
+// Format keeps the token that was used last out of every %v.
+func (j *JWT) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "vault.JWT{%s}", j.mount()) }
+
 func (j *JWT) mount() string { return mountOr(j.Mount, "jwt") }
 
 func (j *JWT) validate() error {
@@ -87,6 +90,11 @@ func (k *Kubernetes) Login(ctx context.Context, c *api.Client) (*api.Secret, err
 		return nil, fmt.Errorf("%v: %w", err, fault.ErrConfig)
 	}
 	return method.Login(ctx, c)
+}
+
+// Format keeps the token that was used last out of every %v.
+func (k *Kubernetes) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "vault.Kubernetes{%s}", k.mount())
 }
 
 func (k *Kubernetes) mount() string { return mountOr(k.Mount, "kubernetes") }

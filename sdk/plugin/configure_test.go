@@ -124,6 +124,9 @@ func TestSecretsAppearNowhere(t *testing.T) {
 		strings.Contains(err.Error(), "another-secret") {
 		t.Errorf("configure: %v", err)
 	}
+	if s := fmt.Sprintf("%v %+v %#v %s %q %x", p, p, p, p, p, p); strings.Contains(s, secret) || strings.Contains(s, fmt.Sprintf("%x", secret)) {
+		t.Error("a Plugin prints the secrets in force")
+	}
 	_ = p.Close()
 	mu.Lock()
 	defer mu.Unlock()

@@ -19,6 +19,7 @@ import (
 // A Plugin is a plugin under supervision. Its methods are safe for concurrent use.
 type Plugin struct {
 	log        hclog.Logger
+	path       string // of the executable that Open was given; "": attached
 	limits     Limits
 	instanceID string
 	onEvent    func(Event)
@@ -78,6 +79,7 @@ func Open(ctx context.Context, c Config) (*Plugin, error) {
 	}
 	p := &Plugin{
 		log:    loggerFor(&c),
+		path:   c.Path,
 		limits: c.Limits, instanceID: c.InstanceID, onEvent: c.OnEvent,
 		done:     make(chan struct{}),
 		turn:     make(chan struct{}, 1),
@@ -225,6 +227,9 @@ func (p *Plugin) Key() (sdk.KeyProvider, error) {
 	}
 	return keyProvider{p}, nil
 }
+
+// Format prints the executable alone: the value holds the secrets in force.
+func (p *Plugin) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "plugin.Plugin{%s}", p.path) }
 
 func (p *Plugin) has(r fault.Role) error {
 	p.mu.Lock()

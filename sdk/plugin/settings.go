@@ -11,7 +11,8 @@ import (
 )
 
 // A Secret is a password, token or key that a plugin needs. However it is printed, logged or marshalled, it
-// shows as "[secret]"; string(s) is the value.
+// shows as "[secret]"; string(s) is the value. Only in a field that is not exported fmt prints the value: it calls no
+// methods there.
 type Secret string
 
 const hidden = "[secret]"
