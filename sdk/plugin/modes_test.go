@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alphaonedev/federation/internal/fault"
@@ -53,8 +54,13 @@ func serveMode(mode string, args []string) {
 	case "sleeping-grandchild":
 		time.Sleep(time.Hour)
 	case "floods":
-		go flood()
-		plugin.Serve(good)
+		configured := make(chan struct{})
+		go flood(os.Stdout, os.Stderr, configured)
+		var once sync.Once
+		plugin.Serve(func(ctx context.Context, s plugin.Settings) (plugin.Providers, error) {
+			once.Do(func() { close(configured) })
+			return good(ctx, s)
+		})
 	case "panics":
 		plugin.Serve(func(context.Context, plugin.Settings) (plugin.Providers, error) {
 			return plugin.Providers{Trust: trustFunc(func(context.Context) (*sdk.TrustBundle, error) {
@@ -313,8 +319,8 @@ func (k slowKey) Sign(ctx context.Context, m []byte) ([]byte, error) {
 }
 
 // flood writes what has been seen to hurt a host, and much of it.
-func flood() {
-	stdout, stderr := os.Stdout, os.Stderr
+// flood writes to the real stdout only when the handshake, which has that to itself, is over.
+func flood(stdout, stderr *os.File, configured <-chan struct{}) {
 	lines := []string{
 		`{"@level":null}`, `{"@level":7,"@message":{}}`, `{"@message":["x"],"@timestamp":1}`, `{}`, `{"a":`, "null", "\x00\xff\xfe",
 		`{"@level":"info","@message":"hello","n":1,"o":{"p":[1,2]}}`, "panic: not really", strings.Repeat("y", 1<<20),
@@ -328,7 +334,7 @@ func flood() {
 	for _, l := range lines[9:] {
 		fmt.Fprintln(stderr, l)
 	}
-	time.Sleep(200 * time.Millisecond) // after the handshake line
+	<-configured
 	for range 20 {
 		fmt.Fprint(stdout, strings.Repeat("unbroken", 1<<17)) // the real standard output
 		fmt.Fprint(os.Stdout, strings.Repeat("redirected\n", 1<<10))
