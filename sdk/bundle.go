@@ -25,6 +25,8 @@ type bundle struct {
 	digest [sha256.Size]byte // over roots and CRLs
 	trust  *transport.Trust  // the same, as the transport wants it
 	life   rotate.Life
+
+	partial error // TrustBundle.Partial
 }
 
 // pullBundle asks the provider, and checks what every bundle must have whatever came before it.
@@ -47,7 +49,7 @@ func newBundle(tb *TrustBundle, now time.Time) (*bundle, error) {
 	case tb.RefreshAfter < 0:
 		return nil, fmt.Errorf("the trust bundle is to be refreshed after %v: %w", tb.RefreshAfter, ErrMaterial)
 	}
-	b := &bundle{}
+	b := &bundle{partial: tb.Partial}
 	usable := 0
 	for i, root := range tb.Roots {
 		switch {

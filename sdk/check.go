@@ -109,6 +109,8 @@ func (f *Federation) checkMaterial(r *Report) {
 		warn := func(err error) { r.Warnings = append(r.Warnings, Problem{Field: "Trust", Peer: s.name, Err: err}) }
 		if st := s.source.Status(); st.LastError != nil {
 			warn(fmt.Errorf("the last refresh failed: %w", st.LastError))
+		} else if err := s.why(); err != nil {
+			warn(fmt.Errorf("part of the bundle is not fresh: %w", err))
 		}
 		for _, c := range s.serving.Load().roots {
 			if now.After(c.NotAfter) {

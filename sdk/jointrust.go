@@ -20,7 +20,8 @@ const (
 //
 // The first pull needs every source. Later, a source that fails is stood in for by what it returned last, for as
 // long as a root in that is valid, so that one source's outage neither removes its own roots nor holds up the
-// others'. Only when every source fails does the pull fail. OnFailure and Failures tell which source is failing.
+// others'. Only when every source fails does the pull fail. The bundle's Partial, and so Status, tells which source is
+// failing and why; OnFailure and Failures do by its index.
 //
 // Watch forwards to the sources that are Watchers, Validate to those that are Validators. It closes nothing.
 func JoinTrust(providers ...TrustProvider) *JoinedTrust {
@@ -91,7 +92,9 @@ func (j *JoinedTrust) TrustBundle(ctx context.Context) (*TrustBundle, error) {
 			}
 		}
 	}
-	return unite(bundles, failed > 0), nil
+	all := unite(bundles, failed > 0)
+	all.Partial = partial(bundles, errs)
+	return all, nil
 }
 
 // pullAll asks every source and waits for all answers.
@@ -155,6 +158,20 @@ func unite(bundles []*TrustBundle, failing bool) *TrustBundle {
 		all.RefreshAfter = min(all.RefreshAfter, joinRetry)
 	}
 	return all
+}
+
+// partial joins why sources failed with what their own bundles lack.
+func partial(bundles []*TrustBundle, failed []error) error {
+	var errs []error
+	for i, b := range bundles {
+		switch {
+		case failed[i] != nil:
+			errs = append(errs, failed[i])
+		case b.Partial != nil:
+			errs = append(errs, fmt.Errorf("source %d: %w", i, b.Partial))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func anyValid(b *TrustBundle, now time.Time) bool {

@@ -163,6 +163,12 @@ func TestJoinTrustKeepsTheLastGoodOfEach(t *testing.T) {
 	if f := j.Failures(); f[0] != nil || !errors.Is(f[1], sdk.ErrUnavailable) {
 		t.Errorf("failures are %v, want one of source 1", f)
 	}
+	if !errors.Is(got.Partial, sdk.ErrUnavailable) || !strings.Contains(got.Partial.Error(), "source 1") {
+		t.Errorf("Partial is %v, want the failure of source 1", got.Partial)
+	}
+	if outer := joined(t, sdk.JoinTrust(j), "A2 B"); !errors.Is(outer.Partial, sdk.ErrUnavailable) {
+		t.Errorf("Partial of a join of the join is %v, want what is missing further in", outer.Partial)
+	}
 
 	b.set(&sdk.TrustBundle{}, nil) // empty: nonsense, not a decision
 	joined(t, j, "A2 B")
@@ -178,7 +184,9 @@ func TestJoinTrustKeepsTheLastGoodOfEach(t *testing.T) {
 
 	a.set(nil, nil)
 	b.set(newPart(t, "B2").bundle, nil)
-	joined(t, j, "A2 B2")
+	if got := joined(t, j, "A2 B2"); got.Partial != nil {
+		t.Errorf("Partial is %v, want none", got.Partial)
+	}
 	if f := j.Failures(); f[0] != nil || f[1] != nil {
 		t.Errorf("failures are %v, want none", f)
 	}

@@ -4,13 +4,13 @@ import "encoding/json"
 
 // What holds an error is written to JSON with the error's text, which encoding/json leaves out by itself.
 
-// MarshalJSON writes the status with Err as text, "" for none.
+// MarshalJSON writes the status with Err and Partial as text, "" for none.
 func (s MaterialStatus) MarshalJSON() ([]byte, error) {
 	type plain MaterialStatus
 	return json.Marshal(struct {
 		plain
-		Err string
-	}{plain(s), text(s.Err)})
+		Err, Partial string
+	}{plain(s), text(s.Err), text(s.Partial)})
 }
 
 // MarshalJSON writes the status with OutboxErr as text, "" for none. Durations are in nanoseconds.

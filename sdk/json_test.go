@@ -16,6 +16,7 @@ func TestErrorsAreTextInJSON(t *testing.T) {
 	for name, v := range map[string]any{
 		"Status":         sdk.Status{OutboxErr: why},
 		"MaterialStatus": sdk.Status{Identity: &sdk.MaterialStatus{Err: why}, Peers: []sdk.PeerStatus{{Name: "b"}}},
+		"partial":        sdk.MaterialStatus{Partial: why},
 		"Event":          sdk.Event{Kind: sdk.EventOutboxError, Err: why},
 		"Report":         sdk.Report{Problems: []sdk.Problem{{Field: "Outbox", Err: why}}},
 	} {

@@ -29,6 +29,9 @@ type TrustBundle struct {
 	Roots        []*x509.Certificate    // at least one
 	CRLs         []*x509.RevocationList // RFC 5280; each signed by a root or an intermediate of it
 	RefreshAfter time.Duration          // when to ask again, the first time at random before; 0: 5 minutes
+	// Partial says why part of the bundle could not be asked for and is what was known before, or is missing; nil if
+	// all is fresh. The bundle serves like any other; Status, Check and an event tell.
+	Partial error
 }
 
 // An IdentityProvider says with which certificate and key this node proves who it is in TLS, enrolling or

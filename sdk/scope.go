@@ -21,7 +21,8 @@ type scope struct {
 	source   *rotate.Source[*bundle]
 
 	serving atomic.Pointer[bundle]
-	closed  bool // guarded by holds.mu
+	partial atomic.Pointer[error] // why part of the latest bundle is not fresh; nil if all is
+	closed  bool                  // guarded by holds.mu
 }
 
 // startScope asks the provider until it has answered once.
@@ -35,6 +36,7 @@ func (f *Federation) startScope(ctx context.Context, name string, p TrustProvide
 			if err != nil {
 				return nil, err
 			}
+			f.tellPartial(s, b.partial)
 			return f.holds.admit(ctx, s, b), nil
 		},
 		Watch:    watchOf(p),
@@ -52,6 +54,37 @@ func (f *Federation) startScope(ctx context.Context, name string, p TrustProvide
 		s.serving.CompareAndSwap(nil, b) // a change since has gone through OnChange
 	}
 	return s, nil
+}
+
+// tellPartial notes whether all of the latest bundle is fresh, and says so when that changes. The source does not pull
+// twice at once.
+func (f *Federation) tellPartial(s *scope, err error) {
+	before := s.why()
+	switch {
+	case err != nil:
+		s.partial.Store(&err)
+		if before == nil {
+			f.events.emit(Event{Kind: EventFailed, Role: RoleTrust, Peer: s.name, Detail: "part of the bundle is not fresh", Err: err})
+		}
+	case before != nil:
+		s.partial.Store(nil)
+		f.events.emit(Event{Kind: EventRecovered, Role: RoleTrust, Peer: s.name, Detail: "all of the bundle is fresh again"})
+	}
+}
+
+// why says why part of the latest bundle is not fresh.
+func (s *scope) why() error {
+	if p := s.partial.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// status is the state of the scope's material.
+func (s *scope) status() MaterialStatus {
+	m := materialStatus(s.source.Status())
+	m.Partial = s.why()
+	return m
 }
 
 // watchOf returns the provider's Watch, or nil if it has none.

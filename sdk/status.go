@@ -60,6 +60,7 @@ type MaterialStatus struct {
 	Expires     time.Time // zero: never
 	Failures    int       // attempts that failed in a row
 	Err         error     // of the last attempt
+	Partial     error     // of trust: why part of what the last success brought is not fresh; see TrustBundle.Partial
 	// Watch is "watching", "polling" or "waiting" (for a watch that ended to be started again).
 	Watch string
 }
@@ -100,7 +101,7 @@ func (f *Federation) Status() Status {
 		ID:         f.ID(),
 		Policy:     state.policy,
 		Closed:     f.isClosed(),
-		Trust:      materialStatus(f.global.source.Status()),
+		Trust:      f.global.status(),
 		Held:       f.holds.list(),
 		Distrusted: f.distrustedTexts(),
 		Generation: stats.Generation,
@@ -133,7 +134,7 @@ func (f *Federation) Status() Status {
 			Transport: counters[m.Name],
 		}
 		if m.scope != f.global {
-			t := materialStatus(m.scope.source.Status())
+			t := m.scope.status()
 			p.Trust = &t
 		}
 		if chain := m.seen.Load(); chain != nil {

@@ -120,6 +120,7 @@ func (t *Trust) pull(ctx context.Context) (*sdk.TrustBundle, error) {
 	b := &sdk.TrustBundle{RefreshAfter: t.opts.RefreshAfter}
 	if len(errs) > 0 {
 		b.RefreshAfter = min(b.RefreshAfter, mountRetry)
+		b.Partial = prefix(errors.Join(errs...))
 	}
 	now := time.Now()
 	seen := map[string]bool{}
@@ -147,8 +148,8 @@ func (t *Trust) pull(ctx context.Context) (*sdk.TrustBundle, error) {
 // mountRetry is when a mount that did not answer is asked again, at the latest.
 const mountRetry = time.Minute
 
-// Failures returns why the latest pull got nothing of a mount, by mount; none: an empty map. Status knows only of
-// failures of all mounts. It is safe for concurrent use.
+// Failures returns why the latest pull got nothing of a mount, by mount; none: an empty map. The bundle's
+// Partial has the same for Status. It is safe for concurrent use.
 func (t *Trust) Failures() map[string]error {
 	t.failMu.Lock()
 	defer t.failMu.Unlock()

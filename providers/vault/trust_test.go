@@ -197,12 +197,12 @@ func TestTrustKeepsAMountThatStopsAnswering(t *testing.T) {
 	if err := failures["pki-b"]; len(failures) != 1 || !errors.Is(err, sdk.ErrUnavailable) || !strings.Contains(err.Error(), "sealed") {
 		t.Errorf("failures %v, want that of pki-b", failures)
 	}
-	if b.RefreshAfter > time.Minute {
-		t.Errorf("RefreshAfter %v while a mount is away", b.RefreshAfter)
+	if b.RefreshAfter > time.Minute || !errors.Is(b.Partial, sdk.ErrUnavailable) || !strings.Contains(b.Partial.Error(), "sealed") {
+		t.Errorf("RefreshAfter %v and Partial %v while a mount is away", b.RefreshAfter, b.Partial)
 	}
 	r.proxy.Set(nil)
-	if _, err := trust.TrustBundle(t.Context()); err != nil || len(trust.Failures()) > 0 {
-		t.Errorf("afterwards: %v, failures %v", err, trust.Failures())
+	if b, err := trust.TrustBundle(t.Context()); err != nil || b.Partial != nil || len(trust.Failures()) > 0 {
+		t.Errorf("afterwards: %v, %+v, failures %v", err, b, trust.Failures())
 	}
 }
 

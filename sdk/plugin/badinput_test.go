@@ -239,6 +239,34 @@ func TestRefreshTimesOfAPluginAreBounded(t *testing.T) {
 	}
 }
 
+func TestWhyABundleIsPartialComesOverTheWire(t *testing.T) {
+	c := config(t, "partial")
+	c.Secrets = map[string]plugin.Secret{"token": "hunter2-hunter2"}
+	b, err := must(open(t, c).Trust()).TrustBundle(within(t))
+	if err != nil || b.Partial == nil {
+		t.Fatalf("%+v %v, want a bundle that is partial", b, err)
+	}
+	text := b.Partial.Error()
+	if !errors.Is(b.Partial, fault.ErrUnavailable) || !strings.HasPrefix(text, "one mount is sealed, says ") ||
+		strings.Contains(text, "hunter2") || len(text) > 1100 {
+		t.Errorf("partial for %q", text)
+	}
+}
+
+func TestAProviderBehindAPluginSaysWhyItsBundleIsPartial(t *testing.T) {
+	c, m, _ := movableConfig(t)
+	trust := must(open(t, c).Trust())
+	if b, err := trust.TrustBundle(within(t)); err != nil || b.Partial != nil {
+		t.Fatalf("%+v %v, want all of it", b, err)
+	}
+	if err := os.WriteFile(filepath.Join(m.dir, "partial"), []byte("the second source is away"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := trust.TrustBundle(within(t)); err != nil || b.Partial == nil || b.Partial.Error() != "the second source is away" {
+		t.Errorf("%+v %v, want the provider's own words", b, err)
+	}
+}
+
 func TestAnAnswerAfterTheDeadlineIsUnavailable(t *testing.T) {
 	c := config(t, "silent")
 	c.Limits.Call, c.Limits.Hang = 300*time.Millisecond, time.Minute

@@ -65,7 +65,11 @@ func (f folderSource) TrustBundle(ctx context.Context) (*sdk.TrustBundle, error)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", fault.ErrMaterial, err)
 	}
-	return &sdk.TrustBundle{Roots: roots, RefreshAfter: time.Minute}, nil
+	bundle := &sdk.TrustBundle{Roots: roots, RefreshAfter: time.Minute}
+	if why, err := f.read("partial"); err == nil {
+		bundle.Partial = errors.New(string(why))
+	}
+	return bundle, nil
 }
 
 func (f folderSource) Identity(ctx context.Context) (*sdk.Identity, error) {

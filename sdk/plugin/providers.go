@@ -51,6 +51,9 @@ func (p *Plugin) pullTrust(ctx context.Context, in *instance) (*sdk.TrustBundle,
 	if err != nil {
 		return nil, p.reject(in, fault.RoleTrust, err)
 	}
+	if why := clean(in.logs.redact(answer.Partial)); why != "" {
+		b.Partial = &remoteError{text: why, is: fault.ErrUnavailable}
+	}
 	return b, nil
 }
 

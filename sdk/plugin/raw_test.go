@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -163,6 +164,8 @@ func (l liarTrust) TrustBundle(context.Context, *pluginpb.TrustBundleRequest) (*
 		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.root}, RefreshAfterMs: 1<<63 - 1}, nil
 	case "negative-refresh":
 		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.root}, RefreshAfterMs: -5}, nil
+	case "partial":
+		return &pluginpb.TrustBundleResponse{Roots: [][]byte{l.root}, Partial: "one mount is\nsealed, says hunter2-hunter2" + strings.Repeat("x", 2000)}, nil
 	case "silent":
 		time.Sleep(time.Hour)
 	}

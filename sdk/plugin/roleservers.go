@@ -40,6 +40,9 @@ func (t trustServer) TrustBundle(ctx context.Context, _ *pluginpb.TrustBundleReq
 		return nil, toStatus(fmt.Errorf("%w: the provider returned no bundle", fault.ErrMaterial))
 	}
 	out := &pluginpb.TrustBundleResponse{RefreshAfterMs: millis(bundle.RefreshAfter)}
+	if bundle.Partial != nil {
+		out.Partial = clean(bundle.Partial.Error())
+	}
 	for _, r := range bundle.Roots {
 		out.Roots = append(out.Roots, r.Raw)
 	}

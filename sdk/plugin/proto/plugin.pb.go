@@ -719,6 +719,7 @@ type TrustBundleResponse struct {
 	Roots          [][]byte               `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`                                            // X.509 certificates, DER; at least one
 	Crls           [][]byte               `protobuf:"bytes,2,rep,name=crls,proto3" json:"crls,omitempty"`                                              // X.509 revocation lists, DER
 	RefreshAfterMs int64                  `protobuf:"varint,3,opt,name=refresh_after_ms,json=refreshAfterMs,proto3" json:"refresh_after_ms,omitempty"` // when to ask again; 0: the host decides
+	Partial        string                 `protobuf:"bytes,4,opt,name=partial,proto3" json:"partial,omitempty"`                                        // why part of it is what was known before, or missing; "": all is fresh
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -772,6 +773,13 @@ func (x *TrustBundleResponse) GetRefreshAfterMs() int64 {
 		return x.RefreshAfterMs
 	}
 	return 0
+}
+
+func (x *TrustBundleResponse) GetPartial() string {
+	if x != nil {
+		return x.Partial
+	}
+	return ""
 }
 
 type IdentityRequest struct {
@@ -1294,11 +1302,12 @@ const file_federation_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x05roles\x18\x01 \x03(\x0e2\x1a.federation.plugin.v1.RoleR\x05roles\"\x0e\n" +
 	"\fWatchRequest\"\x0f\n" +
 	"\rWatchResponse\"\x14\n" +
-	"\x12TrustBundleRequest\"i\n" +
+	"\x12TrustBundleRequest\"\x83\x01\n" +
 	"\x13TrustBundleResponse\x12\x14\n" +
 	"\x05roots\x18\x01 \x03(\fR\x05roots\x12\x12\n" +
 	"\x04crls\x18\x02 \x03(\fR\x04crls\x12(\n" +
-	"\x10refresh_after_ms\x18\x03 \x01(\x03R\x0erefreshAfterMs\"\x11\n" +
+	"\x10refresh_after_ms\x18\x03 \x01(\x03R\x0erefreshAfterMs\x12\x18\n" +
+	"\apartial\x18\x04 \x01(\tR\apartial\"\x11\n" +
 	"\x0fIdentityRequest\"\xa1\x01\n" +
 	"\x10IdentityResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x03(\fR\x05chain\x12 \n" +
