@@ -219,6 +219,9 @@ func (a *attempt) hold(resp *http.Response) error {
 	if resp.ContentLength <= 0 || resp.ContentLength > maxHeld || resp.Body == http.NoBody {
 		return nil
 	}
+	if a.call.req.Method == http.MethodHead || resp.StatusCode == http.StatusNotModified {
+		return nil // the length is that of another answer
+	}
 	buf := make([]byte, resp.ContentLength)
 	_, err := io.ReadFull(resp.Body, buf)
 	if err == nil { // the connection is free when the end was seen
