@@ -14,17 +14,19 @@ import (
 	"github.com/alphaonedev/federation/sdk/quorum"
 )
 
-// life is that of certificates. In earnest it is a day.
-const life = 9 * time.Second
+// life is that of certificates. In earnest it is a day. From two thirds of it on they are renewed, and the last third must do
+// for that on a machine that is busy.
+const life = 30 * time.Second
 
 // A node is one member: its own client of the CA, its own state on disk.
 type node struct {
-	name   string // "a"
-	addr   string
-	client *stepca.Client
-	fed    *sdk.Federation
-	server *http.Server
-	served chan error
+	name     string // "a"
+	addr     string
+	listener net.Listener // nil: to be opened at addr
+	client   *stepca.Client
+	fed      *sdk.Federation
+	server   *http.Server
+	served   chan error
 
 	mu    sync.Mutex
 	notes map[string]string
@@ -34,6 +36,13 @@ func (n *node) serverName() string { return n.name + ".example" }
 
 // join enrols the node, or takes up its state, and serves.
 func (n *node) join(ctx context.Context, ca *certAuthority, dir string, peers []*node) error {
+	if n.listener == nil {
+		l, err := net.Listen("tcp", n.addr)
+		if err != nil {
+			return err
+		}
+		n.listener = l
+	}
 	n.client = stepca.New(stepca.Config{
 		URL: ca.URL, Fingerprint: ca.Fingerprint(), StateDir: filepath.Join(dir, n.name), Timeout: 5 * time.Second,
 	})
@@ -49,7 +58,7 @@ func (n *node) join(ctx context.Context, ca *certAuthority, dir string, peers []
 		Key: n.client.Key(stepca.KeyConfig{ // no password: the node's certificate vouches
 			Names: []string{n.serverName()}, Enrolment: stepca.X5C{Provisioner: stepcatest.Vouch, From: identity},
 		}),
-		Quorum: quorum.Policy{Writes: quorum.Majority},
+		Quorum: quorum.Policy{Writes: quorum.Majority, AckTimeout: 10 * time.Second}, // for a machine that is busy, too
 	}
 	for _, p := range peers {
 		if p != n {
@@ -60,13 +69,9 @@ func (n *node) join(ctx context.Context, ca *certAuthority, dir string, peers []
 	if n.fed, err = b.Build(ctx); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", n.addr)
-	if err != nil {
-		return err
-	}
 	n.server = n.fed.Server(n.fed.Handler(sdk.Inbound{Apply: n.apply}))
 	n.served = make(chan error, 1)
-	server, listener, served := n.server, n.fed.Listener(l), n.served
+	server, listener, served := n.server, n.fed.Listener(n.listener), n.served
 	go func() { served <- server.Serve(listener) }()
 	return nil
 }
@@ -89,6 +94,10 @@ func (n *node) apply(_ context.Context, d sdk.Delivery) (quorum.Verdict, error) 
 }
 
 func (n *node) leave(ctx context.Context) error {
+	if n.listener != nil {
+		defer n.listener.Close()
+		n.listener = nil
+	}
 	if n.fed == nil {
 		return nil
 	}

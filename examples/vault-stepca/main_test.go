@@ -17,6 +17,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestTheStoryHolds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("lives through a life of certificates")
+	}
 	bin, err := vaultbin.Path()
 	if err != nil {
 		t.Fatal(err)

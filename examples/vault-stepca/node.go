@@ -19,17 +19,19 @@ import (
 	"github.com/alphaonedev/federation/sdk/quorum"
 )
 
-// life is that of certificates. In earnest it is a day.
-const life = 9 * time.Second
+// life is that of certificates. In earnest it is a day. From two thirds of it on they are renewed, and the last third must do
+// for that on a machine that is busy, where a plugin takes its time to start.
+const life = 45 * time.Second
 
 // A node is one member of the federation.
 type node struct {
-	name   string
-	addr   string
-	plugin *plugin.Plugin // of c
-	fed    *sdk.Federation
-	server *http.Server
-	close  []func() error // last one first
+	name     string
+	addr     string
+	listener net.Listener
+	plugin   *plugin.Plugin // of c
+	fed      *sdk.Federation
+	server   *http.Server
+	close    []func() error // last one first
 }
 
 func domain(name string) string { return name + ".example" }
@@ -62,15 +64,11 @@ func (n *node) join(ctx context.Context, s *story) error {
 		return err
 	}
 	n.close = append(n.close, n.fed.Close)
-	l, err := net.Listen("tcp", n.addr)
-	if err != nil {
-		return err
-	}
 	n.server = n.fed.Server(n.fed.Handler(sdk.Inbound{
 		Apply: func(context.Context, sdk.Delivery) (quorum.Verdict, error) { return sdk.Applied, nil },
 	}))
 	served := make(chan error, 1)
-	server, listener := n.server, n.fed.Listener(l)
+	server, listener := n.server, n.fed.Listener(n.listener)
 	go func() { served <- server.Serve(listener) }()
 	n.close = append(n.close, func() error { err := server.Close(); <-served; return err })
 	return nil
@@ -117,6 +115,7 @@ func (n *node) end() {
 		_ = n.close[i]()
 	}
 	n.close = nil
+	_ = n.listener.Close()
 }
 
 // password is read wherever a node keeps secrets.

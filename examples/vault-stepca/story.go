@@ -44,8 +44,7 @@ func (s *story) join(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.nodes = append(s.nodes, &node{name: name, addr: l.Addr().String()})
-		l.Close()
+		s.nodes = append(s.nodes, &node{name: name, addr: l.Addr().String(), listener: l})
 	}
 	for _, n := range s.nodes {
 		if err := n.join(ctx, s); err != nil {

@@ -50,7 +50,7 @@ func newNode(ctx context.Context, s *server, name string, listeners map[string]n
 			Mount: transitMount, Name: "federation-" + name, Announce: time.Second, RefreshAfter: time.Second,
 		}),
 		Peers:  peers,
-		Quorum: quorum.Policy{Writes: quorum.Majority},
+		Quorum: quorum.Policy{Writes: quorum.Majority, AckTimeout: 10 * time.Second}, // for a machine that is busy, too
 	}.Build(ctx)
 	if err != nil {
 		_ = n.client.Close()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -46,8 +47,9 @@ func story(ctx context.Context, s *server, say func(string, ...any)) error {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
-		if err := eventually(ctx, func() bool { return t.done.Load() > before+20 }); err != nil {
-			return fmt.Errorf("%s: no traffic after it: %w", step.what, err)
+		err := eventually(ctx, func() bool { return t.done.Load() > before+20 || t.err() != nil })
+		if err = errors.Join(t.err(), err); err != nil {
+			return fmt.Errorf("%s: after it: %w", step.what, err)
 		}
 		say("%s; %d messages so far", step.what, t.done.Load())
 	}
@@ -160,6 +162,13 @@ func startTraffic(ctx context.Context, nodes []*node) *traffic {
 		})
 	}
 	return t
+}
+
+// err is why a message failed; nil: none did.
+func (t *traffic) err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failed
 }
 
 func (t *traffic) stop() error {
