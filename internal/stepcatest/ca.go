@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	"github.com/smallstep/certificates/db"
 	"github.com/smallstep/nosql"
 
+	"github.com/alphaonedev/federation/internal/testport"
 	"github.com/alphaonedev/federation/sdk/sdktest"
 )
 
@@ -104,14 +106,12 @@ func prepare(o Options) (*CA, error) {
 	if err := ca.defaultProvisioners(); err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if ca.Addr, err = testport.Pick(); err != nil {
 		return nil, err
 	}
-	ca.Addr = l.Addr().String()
 	_, port, _ := net.SplitHostPort(ca.Addr)
 	ca.URL = "https://localhost:" + port
-	return ca, l.Close()
+	return ca, nil
 }
 
 // must lets sdktest report by panic, which Start turns into an error.
@@ -279,13 +279,11 @@ func (c *Counter) wrap(next http.Handler) http.Handler {
 
 var acmePorts = sync.OnceValues(func() (ports [2]string, err error) {
 	for i, set := range []*int{&acme.InsecurePortHTTP01, &acme.InsecurePortTLSALPN01} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+		if ports[i], err = testport.Pick(); err != nil {
 			return ports, err
 		}
-		ports[i] = l.Addr().String()
-		*set = l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
+		_, port, _ := net.SplitHostPort(ports[i])
+		if *set, err = strconv.Atoi(port); err != nil {
 			return ports, err
 		}
 	}

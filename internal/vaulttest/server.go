@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/alphaonedev/federation/internal/testport"
 	"github.com/alphaonedev/federation/internal/vaulttest/vaultbin"
 	"github.com/alphaonedev/federation/sdk/sdktest"
 )
@@ -69,7 +70,11 @@ func Start(t testing.TB) *Server {
 			t.Fatal(err)
 		}
 	}
-	s.launch(t, "127.0.0.1:0")
+	listen, err := testport.Pick()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.launch(t, listen)
 	s.initialise(t)
 	return s
 }

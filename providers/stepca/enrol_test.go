@@ -114,11 +114,13 @@ func TestExpiredCertificateIsRenewedWhereAllowedAndEnrolledAgainWhereNot(t *test
 	}{{stepcatest.Forget, 1, true}, {stepcatest.Nodes, 2, false}} {
 		t.Run(tc.provisioner, func(t *testing.T) {
 			before := ca.Requests.Count("POST", "/sign")
-			i := newClient(t, ca).Identity(IdentityConfig{
-				Names: []string{"a.example"}, Enrolment: JWK{Provisioner: tc.provisioner, Password: password}, Lifetime: 3 * time.Second,
+			c := newClient(t, ca)
+			set := stopClock(c)
+			i := c.Identity(IdentityConfig{
+				Names: []string{"a.example"}, Enrolment: JWK{Provisioner: tc.provisioner, Password: password}, Lifetime: 2 * time.Second,
 			})
 			first := mustIdentity(t, i).Certificate.Leaf
-			time.Sleep(time.Until(first.NotAfter.Add(1100 * time.Millisecond))) // the CA counts whole seconds
+			set(sleepPast(first.NotAfter))
 			second := mustIdentity(t, i).Certificate
 			verify(t, second, ca)
 			if n := ca.Requests.Count("POST", "/sign") - before; n != tc.signs {
@@ -141,10 +143,11 @@ func TestBackdatedShortLivesAreNotRenewedWithoutEnd(t *testing.T) {
 }
 
 func TestExpiredCertificateOfAOneTimeTokenNeedsAnother(t *testing.T) {
-	ca := startCA(t, stepcatest.Options{})
-	i := newClient(t, ca).Identity(IdentityConfig{Enrolment: mintToken(t, ca, stepcatest.Token{Subject: "a.example"}), Lifetime: 2 * time.Second})
-	leaf := mustIdentity(t, i).Certificate.Leaf
-	time.Sleep(time.Until(leaf.NotAfter.Add(1100 * time.Millisecond)))
+	ca := startCA(t, stepcatest.Options{Backdate: time.Minute})
+	c := newClient(t, ca)
+	set := stopClock(c)
+	i := c.Identity(IdentityConfig{Enrolment: mintToken(t, ca, stepcatest.Token{Subject: "a.example"}), Lifetime: 2 * time.Second})
+	set(sleepPast(mustIdentity(t, i).Certificate.Leaf.NotAfter))
 	_, err := i.Identity(t.Context())
 	wantError(t, err, sdk.ErrExpired, "allowRenewalAfterExpiry", "mint another")
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/alphaonedev/federation/internal/stepcatest"
+	"github.com/alphaonedev/federation/internal/testport"
 	"github.com/alphaonedev/federation/sdk"
 	"github.com/alphaonedev/federation/sdk/sdktest"
 )
@@ -26,9 +27,8 @@ func TestBadInputIsToldApart(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	t.Cleanup(func() { silent.Close() })
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := testport.Pick()
 	must(t, err)
-	closed.Close()
 
 	at := func(url string) func(*Config) { return func(c *Config) { c.URL = url } }
 	used := mintToken(t, ca, stepcatest.Token{Subject: "a.example"})
@@ -53,7 +53,7 @@ func TestBadInputIsToldApart(t *testing.T) {
 		},
 		"URL of a web server":      {client: at(web.URL), cfg: node(nodes()), want: sdk.ErrConfig, says: []string{"does not answer like a step-ca", "URL"}},
 		"URL of a server of HTTP":  {client: at(strings.Replace(plain.URL, "http:", "https:", 1)), cfg: node(nodes()), want: sdk.ErrConfig, says: []string{"does not speak TLS"}},
-		"URL where nobody listens": {client: at("https://" + closed.Addr().String()), cfg: node(nodes()), want: sdk.ErrUnavailable, says: []string{"refused"}},
+		"URL where nobody listens": {client: at("https://" + closed), cfg: node(nodes()), want: sdk.ErrUnavailable, says: []string{"refused"}},
 		"URL where nobody answers": {client: func(c *Config) { c.URL, c.Timeout = "https://"+silent.Addr().String(), 300*time.Millisecond }, cfg: node(nodes()), want: sdk.ErrUnavailable, says: []string{"no answer"}},
 		"URL with another scheme":  {client: at("http://localhost"), cfg: node(nodes()), want: sdk.ErrConfig, says: []string{"URL", "https"}},
 		"URL by a name that is not the CA's": {
@@ -235,12 +235,13 @@ func TestACertificateThatTheCANoLongerTakesIsReplaced(t *testing.T) {
 			ca := startCA(t, stepcatest.Options{Backdate: time.Minute})
 			c := newClient(t, ca)
 			trust := c.Trust(TrustConfig{})
+			if tc.life > 0 {
+				stopClock(c) // and so ours is behind in the end
+			}
 			i := c.Identity(IdentityConfig{Names: []string{"a.example"}, Enrolment: nodes(), Lifetime: tc.life})
 			first := mustIdentity(t, i).Certificate.Leaf
 			if tc.life > 0 {
-				then := time.Now()
-				c.now = func() time.Time { return then } // our clock is behind
-				time.Sleep(time.Until(first.NotAfter.Add(time.Second)))
+				sleepPast(first.NotAfter)
 			}
 			root := sdktest.NewCA(t, sdktest.CAOptions{Name: "new root"})
 			for _, change := range []func(*stepcatest.CA, *sdktest.CA){tc.before, tc.after} {

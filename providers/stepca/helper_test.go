@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,6 +82,22 @@ func mustTrust(t testing.TB, p sdk.TrustProvider) *sdk.TrustBundle {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// stopClock stops the clock of c until it is set, so that a life of seconds is long enough for a machine of any speed.
+func stopClock(c *Client) (set func(time.Time)) {
+	var at atomic.Pointer[time.Time]
+	set = func(t time.Time) { at.Store(&t) }
+	set(time.Now())
+	c.now = func() time.Time { return *at.Load() }
+	return set
+}
+
+// sleepPast waits until t is past by the clock of the CA, which counts whole seconds, and returns when that is.
+func sleepPast(t time.Time) time.Time {
+	past := t.Add(1100 * time.Millisecond)
+	time.Sleep(time.Until(past))
+	return past
 }
 
 // makeDue makes the certificate of i look as if two thirds of its life were over.
