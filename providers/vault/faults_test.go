@@ -28,7 +28,7 @@ func TestOutagesAreUnavailableAndEndByThemselves(t *testing.T) {
 	set := pull(t, r.client.Key(keyOptions()))
 	pulls := r.pulls(r.client)
 	pulls["sign"] = func(t *testing.T) error { _, err := set.Active.Sign(t.Context(), []byte("m")); return err }
-	short := r.connect(t, func(cfg *vault.Config) { cfg.Timeout = 200 * time.Millisecond })
+	short := r.connect(t, func(cfg *vault.Config) { cfg.Timeout = time.Second }) // a busy machine must manage to recover within it
 	faults := map[string]struct {
 		begin, end func()
 		want       error
