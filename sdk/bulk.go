@@ -23,7 +23,7 @@ const bulkAttempts = 6
 
 // BulkOptions are the options of PushAll.
 type BulkOptions struct {
-	// Peers names the peers, by name or ID. Default: all.
+	// Peers names the peers, by name or ID, each once however often it is named. Default: all.
 	Peers []string
 	// Progress is called after every batch, and for messages that cannot be sent with those around them, one call at a
 	// time for each peer, concurrently for different ones.
@@ -96,10 +96,14 @@ func (f *Federation) choosePeers(names []string) ([]*member, error) {
 	if len(names) == 0 {
 		return state.members, nil
 	}
-	members := make([]*member, len(names))
-	for i, name := range names {
-		if members[i] = state.byID[f.peerID(name)]; members[i] == nil {
+	var members []*member
+	for _, name := range names {
+		m := state.byID[f.peerID(name)]
+		if m == nil {
 			return nil, fmt.Errorf("there is no peer %q: %w", name, ErrNotFound)
+		}
+		if !slices.Contains(members, m) {
+			members = append(members, m)
 		}
 	}
 	return members, nil

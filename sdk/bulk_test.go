@@ -50,7 +50,7 @@ func TestPushAllReachesEveryPeerInOrder(t *testing.T) {
 			}
 		}
 	}
-	again, err := mesh.Nodes[0].PushAll(t.Context(), many(200), sdk.BulkOptions{Peers: []string{"node-2"}})
+	again, err := mesh.Nodes[0].PushAll(t.Context(), many(200), sdk.BulkOptions{Peers: []string{"node-2", mesh.Nodes[0].Status().Peers[1].ID, "node-2"}})
 	if err != nil || len(again) != 1 || again[0].Done != 200 || len(mesh.Nodes[2].Received()) != 200 {
 		t.Errorf("again: %+v, %v, received %d", again, err, len(mesh.Nodes[2].Received()))
 	}
@@ -143,6 +143,10 @@ func TestPullResumesAndASlowPeerDelaysNoOther(t *testing.T) {
 	rest, err := mesh.Nodes[0].Pull(t.Context(), sdk.PullOptions{Peers: []string{"node-1"}, Cursors: cursors}, func(context.Context, sdk.Page) error { return nil })
 	if err != nil || rest[0].Pulled != 70 || rest[0].Cursor != "100" {
 		t.Errorf("%+v, %v", rest, err)
+	}
+	twice := sdk.PullOptions{Peers: []string{"node-2", results[1].ID}}
+	if got, err := mesh.Nodes[0].Pull(t.Context(), twice, func(context.Context, sdk.Page) error { return nil }); err != nil || len(got) != 1 || got[0].Pulled != 100 {
+		t.Errorf("a peer that is named twice: %+v, %v", got, err)
 	}
 	cursors[first[0].ID] = "what?"
 	if _, err := mesh.Nodes[0].Pull(t.Context(), sdk.PullOptions{Peers: []string{"node-1"}, Cursors: cursors}, func(context.Context, sdk.Page) error { return nil }); !errors.Is(err, sdk.ErrCursor) {

@@ -46,7 +46,7 @@ type Page struct {
 
 // PullOptions are the options of Pull.
 type PullOptions struct {
-	// Peers names the peers, by name or ID. Default: all.
+	// Peers names the peers, by name or ID, each once however often it is named. Default: all.
 	Peers []string
 	// Cursors holds, by peer ID, where to go on; missing means from the beginning.
 	Cursors map[string]string
