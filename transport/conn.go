@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -43,8 +44,16 @@ type appConn struct {
 	net.Conn
 	wrote atomic.Int64
 	alert atomic.Pointer[error]
+	once  sync.Once
+	read  chan struct{} // closed when the first Read is over
 }
 
+// alertWait bounds the wait for an alert. The system tells a reader at once of what made a write fail.
+const alertWait = time.Second
+
+func newAppConn(c net.Conn) *appConn { return &appConn{Conn: c, read: make(chan struct{})} }
+
+// Read is called by net/http from the start, and again when an answer was read.
 func (c *appConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err != nil {
@@ -52,12 +61,22 @@ func (c *appConn) Read(b []byte) (int, error) {
 			c.alert.Store(&err)
 		}
 	}
+	c.once.Do(func() { close(c.read) })
 	return n, err
 }
 
+// Write lets a failure wait for the first Read: net/http closes the connection for it, and the alert would be lost.
 func (c *appConn) Write(b []byte) (int, error) {
 	n, err := c.Conn.Write(b)
 	c.wrote.Add(int64(n))
+	if err != nil {
+		wait := time.NewTimer(alertWait)
+		defer wait.Stop()
+		select {
+		case <-c.read:
+		case <-wait.C:
+		}
+	}
 	return n, err
 }
 

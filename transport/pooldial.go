@@ -147,7 +147,7 @@ func (p *pool) dial(ctx context.Context) (*conn, error) {
 		c.h2 = cs.NegotiatedProtocol == "h2"
 	}
 	if !c.h2 {
-		c.app = &appConn{Conn: nc}
+		c.app = newAppConn(nc)
 		given = c.app
 	}
 	c.cc, err = t.factory.NewClientConn(context.WithValue(ctx, givenConn{}, given), e.scheme, e.addr)

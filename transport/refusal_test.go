@@ -1,15 +1,19 @@
 package transport_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,5 +128,57 @@ func TestAPeerThatWantsACertificateIsNamed(t *testing.T) {
 	wantKind(t, err, transport.KindTLS)
 	if !strings.Contains(err.Error(), "give an Identity") {
 		t.Errorf("%v, want the cure", err)
+	}
+}
+
+// A lateReader is a connection whose peer has refused our certificate before the first request is written: that
+// fails, and the alert is read only then.
+type lateReader struct {
+	net.Conn
+	heard, shaken atomic.Bool // the server spoke; its handshake was answered
+	failed        chan struct{}
+	fail          func() // closes failed
+}
+
+func (c *lateReader) Read(b []byte) (int, error) {
+	if c.shaken.Load() {
+		<-c.failed
+	}
+	n, err := c.Conn.Read(b)
+	c.heard.Store(true)
+	return n, err
+}
+
+func (c *lateReader) Write(b []byte) (int, error) {
+	if !c.shaken.Load() {
+		c.shaken.Store(c.heard.Load())
+		return c.Conn.Write(b)
+	}
+	time.AfterFunc(100*time.Millisecond, c.fail)
+	return 0, &net.OpError{Op: "write", Err: io.ErrClosedPipe}
+}
+
+func (c *lateReader) Close() error {
+	c.fail()
+	return c.Conn.Close()
+}
+
+func TestAWriteThatFailsDoesNotHideWhyThePeerRefused(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		failed := make(chan struct{})
+		return &lateReader{Conn: c, failed: failed, fail: sync.OnceFunc(func() { close(failed) })}, nil
+	}}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	update(t, a.tr, transport.Material{Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
+	_, _, err := send(t.Context(), a, b, "x")
+	wantKind(t, err, transport.KindTLS)
+	if !transport.Unsent(err) {
+		t.Errorf("%v, want it unsent", err)
 	}
 }
