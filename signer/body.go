@@ -77,6 +77,9 @@ func (s *Signer) takeBody(req *http.Request) (*Content, error) {
 	}
 	c := NewContent(data)
 	c.Attach(req)
+	if len(req.Trailer) > 0 && len(data) > 0 {
+		req.ContentLength = -1 // HTTP/1.1 sends trailers after chunks alone
+	}
 	return c, nil
 }
 

@@ -178,6 +178,35 @@ func TestBodyOfUnknownLengthIsVerified(t *testing.T) {
 	}
 }
 
+func TestTrailersGoWithABodyOfUnknownLength(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		got := make(chan http.Header, 1)
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			got <- r.Trailer
+		}))
+		srv.EnableHTTP2 = h2
+		srv.StartTLS()
+		defer srv.Close()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, struct{ io.Reader }{strings.NewReader("chunks")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Trailer = http.Header{"X-Sum": {"1"}}
+		if err := newNode(t).signer.Sign(req, signer.Audience{To: "b.example"}); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := srv.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if trailer := <-got; trailer.Get("X-Sum") != "1" {
+			t.Errorf("HTTP/2 %v: trailers %v, want those of the request", h2, trailer)
+		}
+	}
+}
+
 func TestRefusalTellsTheTagAndNoMore(t *testing.T) {
 	srv := serve(t, false)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL, nil)
