@@ -13,17 +13,17 @@ import (
 // Client is the HTTP client that every request to a peer should go through: it authenticates both sides with
 // TLS, signs each attempt afresh, attaches the API key, and keeps connections for all callers to share. It
 // refuses every host that is not a peer, and of a peer whose URL has a path whatever is not below it, and follows no
-// redirect to another origin. Requests whose context has
-// an operation id (transport.WithOperation) may be repeated and survive a lost connection; transport.WithLane
-// sends large transfers where they hold up nothing. It ends with the Federation; CloseIdleConnections has no
-// effect.
+// redirect to another origin or to another peer. Requests whose context has an operation id
+// (transport.WithOperation) may be repeated and survive a lost connection; transport.WithLane sends large transfers
+// where they hold up nothing. It ends with the Federation; CloseIdleConnections has no effect.
 func (f *Federation) Client() *http.Client { return f.client }
 
 // errRedirect is why a redirect is not followed.
-var errRedirect = errors.New("a redirect to another origin is not followed, since what was meant for one peer must not reach another")
+var errRedirect = errors.New("a redirect to another origin or peer is not followed, since what was meant for one peer must not reach another")
 
-func sameOrigin(req *http.Request, via []*http.Request) error {
-	if origin(req.URL) != origin(via[0].URL) {
+// checkRedirect keeps a request with its peer, of which an origin may have several.
+func (f *Federation) checkRedirect(req *http.Request, via []*http.Request) error {
+	if origin(req.URL) != origin(via[0].URL) || f.memberOf(req) != f.memberOf(via[0]) {
 		return fmt.Errorf("sdk: %w", errRedirect)
 	}
 	if len(via) >= 10 {

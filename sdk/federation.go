@@ -91,7 +91,7 @@ func newFederation(ctx context.Context, cfg Builder, policy quorum.Policy, peers
 		return nil, err
 	}
 	f.delivery = newDelivery(cfg.Outbox, f, cfg.Push, policy.AckTimeout, f.sender(), f.events.emit)
-	f.client = &http.Client{Transport: roundTripper{f}, CheckRedirect: sameOrigin}
+	f.client = &http.Client{Transport: roundTripper{f}, CheckRedirect: f.checkRedirect}
 	if err := f.update(); err != nil {
 		return nil, fmt.Errorf("sdk: %w", err)
 	}
