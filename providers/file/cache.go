@@ -13,6 +13,7 @@ type cache[T any] struct {
 	at    digest
 	value T
 	full  bool
+	pulls pulls
 }
 
 // get returns what build made of the files with this digest. A failure is not kept.
@@ -25,6 +26,7 @@ func (c *cache[T]) get(ctx context.Context, at digest, build func() (T, error)) 
 	case <-ctx.Done():
 		return zero, ctx.Err()
 	}
+	c.pulls.saw(at)
 	if c.full && c.at == at {
 		return c.value, nil
 	}

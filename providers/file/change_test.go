@@ -482,3 +482,35 @@ func TestWatchSeesAFolderMadeAgainAtOnce(t *testing.T) {
 		f.until("A; 0 CRLs")
 	}
 }
+
+// A pull that comes late sees what Watch has not. Files that are by the next look again as they were are news to who
+// pulled, though none to Watch.
+func TestWatchTellsOfFilesThatAreAgainAsTheyWere(t *testing.T) {
+	a, b := namedCA(t, "A"), namedCA(t, "B")
+	dir := t.TempDir()
+	write(t, dir, "a.pem", a.PEM())
+	p := watched(dir)
+	pull := trustNames(p)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var late string
+	var err error
+	tells := 0
+	ended := p.Watch(ctx, func() {
+		if tells++; tells > 1 {
+			cancel()
+			return
+		}
+		write(t, dir, "b.pem", b.PEM()) // Watch looks once this function has returned
+		late, err = pull(ctx)
+		if err := os.Remove(filepath.Join(dir, "b.pem")); err != nil {
+			t.Error(err)
+		}
+	})
+	if late != "A B; 0 CRLs" || err != nil {
+		t.Fatalf("pulled %s, %v", late, err)
+	}
+	if tells != 2 || !errors.Is(ended, context.Canceled) {
+		t.Errorf("told %d times, then %v; want a second time: B is gone, and who pulled has it", tells, ended)
+	}
+}

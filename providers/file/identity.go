@@ -93,7 +93,7 @@ func (i *Identity) Watch(ctx context.Context, changed func()) error {
 	if err := i.Validate(); err != nil {
 		return err
 	}
-	return watch(ctx, i.inputs(), i.Settle, i.Poll, i.Logger, changed)
+	return watch(ctx, i.inputs(), i.Settle, i.Poll, i.Logger, &i.cache.pulls, changed)
 }
 
 const (

@@ -77,7 +77,7 @@ func (k *Key) Watch(ctx context.Context, changed func()) error {
 	if err := k.Validate(); err != nil {
 		return err
 	}
-	return watch(ctx, k.inputs(), k.Settle, k.Poll, k.Logger, changed)
+	return watch(ctx, k.inputs(), k.Settle, k.Poll, k.Logger, &k.cache.pulls, changed)
 }
 
 func (k *Key) inputs() []input {

@@ -87,7 +87,7 @@ func (t *Trust) Watch(ctx context.Context, changed func()) error {
 	if err := t.Validate(); err != nil {
 		return err
 	}
-	return watch(ctx, t.inputs(), t.Settle, t.Poll, t.Logger, changed)
+	return watch(ctx, t.inputs(), t.Settle, t.Poll, t.Logger, &t.cache.pulls, changed)
 }
 
 const (

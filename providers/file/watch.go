@@ -14,9 +14,9 @@ import (
 const defaultPoll = 30 * time.Second
 
 // watch calls changed when the files' contents, permissions or absence differ from what it saw last, and once at
-// the start. It looks when a folder on the way to a file says that something happened, and every poll; it tells
-// only of files that were left alone for settle.
-func watch(ctx context.Context, inputs []input, settle, poll time.Duration, logger hclog.Logger, changed func()) error {
+// the start. It looks when a folder on the way to a file says that something happened, when a pull has seen what it has
+// not, and every poll; it tells only of files that were left alone for settle.
+func watch(ctx context.Context, inputs []input, settle, poll time.Duration, logger hclog.Logger, pulls *pulls, changed func()) error {
 	if settle == 0 {
 		settle = defaultSettle
 	}
@@ -40,9 +40,11 @@ func watch(ctx context.Context, inputs []input, settle, poll time.Duration, logg
 		ticks = t.C
 	}
 
+	told := pulls.join()
+	defer pulls.leave(told)
 	w.follow()
-	told, _ := w.look(ctx, settle) // before changed: what happens from here on is seen
-	seen := told
+	seen, _ := w.look(ctx, settle) // before changed: what happens from here on is seen
+	pulls.tell(told, seen)
 	changed()
 	again := time.NewTimer(time.Hour)
 	again.Stop()
@@ -77,6 +79,8 @@ func watch(ctx context.Context, inputs []input, settle, poll time.Duration, logg
 			// Events were lost, or a folder is gone.
 			warn(logger, "watching files", "error", err.Error())
 			look()
+		case <-told.strayed:
+			look()
 		case <-ticks:
 			look()
 		case <-again.C:
@@ -87,10 +91,11 @@ func watch(ctx context.Context, inputs []input, settle, poll time.Duration, logg
 				return ctx.Err()
 			}
 			switch {
-			case now == told:
+			case pulls.know(told, now):
 				seen = now
 			case quiet || now == seen:
-				told, seen = now, now
+				seen = now
+				pulls.tell(told, now)
 				changed()
 			default:
 				seen = now // whoever writes may not be done
