@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,6 +47,9 @@ type badPlugin struct {
 
 	mu       sync.Mutex
 	revision uint64
+	refused  uint64
+	name     string
+	count    int
 	broken   bool
 	leaked   []*os.File
 	busy     chan struct{}
@@ -124,8 +128,11 @@ func (b *badPlugin) serve() error {
 	if b.mode == "no-client-auth" {
 		config.ClientAuth = tls.VerifyClientCertIfGiven
 	}
-	path := filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s")
-	l, err := net.Listen("unix", path)
+	network, path := "unix", filepath.Join(os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), "s")
+	if b.mode == "tcp" {
+		network, path = "tcp", "127.0.0.1:0"
+	}
+	l, err := net.Listen(network, path)
 	if err != nil {
 		return err
 	}
@@ -154,14 +161,15 @@ func (b *badPlugin) serve() error {
 		signal.Ignore(syscall.SIGTERM)
 	}
 	if b.mode != "orphan" {
+		parent := os.Getppid()
 		go func() {
-			for parent := os.Getppid(); os.Getppid() == parent; {
+			for os.Getppid() == parent {
 				time.Sleep(50 * time.Millisecond)
 			}
 			os.Exit(3)
 		}()
 	}
-	fmt.Printf("1|1|unix|%s|grpc|%s\n", path, base64.RawStdEncoding.EncodeToString(own.Certificate[0]))
+	fmt.Printf("1|1|%s|%s|grpc|%s\n", network, l.Addr(), base64.RawStdEncoding.EncodeToString(own.Certificate[0]))
 	return s.Serve(l)
 }
 
@@ -188,19 +196,56 @@ func (b badLifecycle) Info(context.Context, *pluginpb.InfoRequest) (*pluginpb.In
 		r.Name = ""
 	case "more-roles":
 		r.Roles = everyRole[:1]
+	case "renamed":
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.count++
+		r.Version = fmt.Sprint(b.count)
+	case "renamed-later":
+		if b.ready() == nil {
+			r.Version = "2"
+		}
 	}
 	return r, nil
+}
+
+func (b badLifecycle) Validate(_ context.Context, r *pluginpb.ValidateRequest) (*pluginpb.ValidateResponse, error) {
+	switch b.mode {
+	case "validates-anything":
+		return &pluginpb.ValidateResponse{}, nil
+	case "validates-nothing":
+		return nil, status.Error(codes.InvalidArgument, "no")
+	case "validates-into-force":
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.revision = r.Configuration.Revision
+		return &pluginpb.ValidateResponse{}, nil
+	}
+	if _, ok := r.Configuration.Settings["no-such-setting"]; ok {
+		return nil, status.Error(codes.InvalidArgument, "unknown setting")
+	}
+	return &pluginpb.ValidateResponse{}, nil
 }
 
 func (b badLifecycle) Configure(_ context.Context, r *pluginpb.ConfigureRequest) (*pluginpb.ConfigureResponse, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c := r.Configuration
+	if b.mode == "half-applies" {
+		b.name = c.Settings["name"]
+	}
 	for name := range c.Settings {
-		if b.mode != "any-setting" {
+		if b.mode != "any-setting" && name != "name" {
 			b.broken = b.mode == "drops-old"
+			b.refused = c.Revision
+			if b.mode == "blabs-refused" && c.Settings["name"] != "a.example" {
+				return nil, status.Errorf(codes.InvalidArgument, "unknown setting %q beside %s", name, c.Secrets["token"])
+			}
 			return nil, status.Errorf(codes.InvalidArgument, "unknown setting %q", name)
 		}
+	}
+	if b.mode == "counts-refused" && c.Revision <= b.refused {
+		return nil, status.Error(codes.InvalidArgument, "older than what was refused")
 	}
 	if c.Revision < b.revision && b.mode != "any-revision" {
 		return nil, status.Error(codes.InvalidArgument, "older than what is in force")
@@ -213,6 +258,21 @@ func (b badLifecycle) Configure(_ context.Context, r *pluginpb.ConfigureRequest)
 		}
 	case "chatters":
 		fmt.Fprintln(os.Stderr, strings.Repeat("chatter ", 2000))
+	case "anew":
+		b.count++
+	case "leaks-threads":
+		go func() {
+			runtime.LockOSThread()
+			for {
+				_ = syscall.Nanosleep(&syscall.Timespec{Sec: 3600}, nil)
+			}
+		}()
+	case "leaks-children":
+		_, _ = syscall.ForkExec("/bin/sleep", []string{"sleep", "60"}, &syscall.ProcAttr{})
+	case "blabs-base64":
+		fmt.Fprintln(os.Stderr, "Authorization: Basic", base64.StdEncoding.EncodeToString(append([]byte("me:"), c.Secrets["token"]...)))
+	case "blabs-octets":
+		fmt.Fprintln(os.Stderr, "configured with", c.Secrets["token"])
 	case "blabs":
 		fmt.Fprintln(os.Stderr, "configured with", string(c.Secrets["token"]))
 	}
@@ -236,13 +296,20 @@ func (b badTrust) TrustBundle(context.Context, *pluginpb.TrustBundleRequest) (*p
 	if b.mode == "no-roots" {
 		return &pluginpb.TrustBundleResponse{}, b.ready()
 	}
-	return &pluginpb.TrustBundleResponse{Roots: [][]byte{b.root}}, b.ready()
+	b.mu.Lock()
+	r := &pluginpb.TrustBundleResponse{Roots: [][]byte{b.root}}
+	if b.mode == "anew" || b.mode == "half-applies" {
+		r.Crls = [][]byte{fmt.Append(nil, b.count, b.name)} // nobody parses it here
+	}
+	b.mu.Unlock()
+	return r, b.ready()
 }
 
 func (b badTrust) Watch(_ *pluginpb.WatchRequest, s grpc.ServerStreamingServer[pluginpb.WatchResponse]) error {
 	if b.mode != "mute" {
 		_ = s.Send(&pluginpb.WatchResponse{})
 	}
+	b.leak("keeps-watches")
 	<-s.Context().Done()
 	return nil
 }
@@ -250,6 +317,12 @@ func (b badTrust) Watch(_ *pluginpb.WatchRequest, s grpc.ServerStreamingServer[p
 func (b badIdentity) Identity(context.Context, *pluginpb.IdentityRequest) (*pluginpb.IdentityResponse, error) {
 	if b.mode == "wrong-code" {
 		return nil, status.Error(codes.NotFound, "none")
+	}
+	if b.mode == "boasts" {
+		r := &pluginpb.IdentityResponse{
+			Chain: [][]byte{b.leaf}, Fingerprint: print(b.tls), SignatureSchemes: []uint32{uint32(tls.Ed25519), uint32(tls.ECDSAWithP384AndSHA384)},
+		}
+		return r, b.ready()
 	}
 	r := &pluginpb.IdentityResponse{Chain: [][]byte{b.leaf}, Fingerprint: print(b.tls), SignatureSchemes: []uint32{uint32(tls.Ed25519)}}
 	if b.mode == "one-salt" {
@@ -264,7 +337,23 @@ func print(key crypto.Signer) []byte {
 	return sum[:]
 }
 
+// leak opens a file for ever, in its mode.
+func (b *badPlugin) leak(mode string) {
+	if b.mode != mode {
+		return
+	}
+	if f, err := os.Open("/dev/null"); err == nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.leaked = append(b.leaked, f)
+	}
+}
+
 func (b *badPlugin) sign(fingerprint, message []byte) (*pluginpb.SignResponse, error) {
+	b.leak("leaks-signing")
+	if _, err := os.Stat(os.Getenv("ROTATED")); err == nil && string(fingerprint) == string(print(b.key)) {
+		return &pluginpb.SignResponse{Signature: make([]byte, 64)}, nil
+	}
 	switch {
 	case b.mode == "wrong-key":
 		return &pluginpb.SignResponse{Signature: make([]byte, 64)}, nil

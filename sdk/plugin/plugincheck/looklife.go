@@ -176,7 +176,7 @@ func lookHostDeath(ctx context.Context, t *target) error {
 // beHost starts the plugin as an ordinary child, without what a real host does for its end, prints its
 // process id and, once the plugin has shaken hands, another line, and waits to be killed.
 func beHost(path string) {
-	dir, err := os.MkdirTemp("", "pc")
+	dir, err := socketDir()
 	if err != nil {
 		os.Exit(1)
 	}
@@ -224,7 +224,7 @@ func lookFlat(ctx context.Context, t *target) error {
 				return fmt.Errorf("reconfiguration %d: %w", revision, err)
 			}
 			if i%50 == 0 {
-				if err := p.serves(ctx, roles); err != nil {
+				if err := errors.Join(p.serves(ctx, roles), p.signs(ctx, roles)); err != nil {
 					return fmt.Errorf("after reconfiguration %d: %w", revision, err)
 				}
 			}
@@ -235,77 +235,23 @@ func lookFlat(ctx context.Context, t *target) error {
 		return err
 	}
 	before, ok := usage(p.cmd.Process.Pid)
-	logged := len(p.stderr.String())
+	logged := p.stderr.written()
 	if err := turn(t.cycles); err != nil {
 		return err
 	}
-	if per := (len(p.stderr.String()) - logged) / t.cycles; per > 4<<10 {
+	if per := (p.stderr.written() - logged) / t.cycles; per > 4<<10 {
 		return fmt.Errorf("it logs %d bytes for each reconfiguration", per)
 	}
 	if !ok {
 		return skip{"every reconfiguration passed; memory and descriptors cannot be read on this platform"}
 	}
-	const memory, files = 32 << 20, 16
+	most := before.plus(resources{memory: 32 << 20, files: 16, threads: 100, children: 16})
 	after := before
 	for range 20 { // what is about to be closed, is
-		if after, ok = usage(p.cmd.Process.Pid); ok && after.files <= before.files+files && after.memory <= before.memory+memory {
+		if after, ok = usage(p.cmd.Process.Pid); ok && after.within(most) {
 			return nil
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	return fmt.Errorf("over %d reconfigurations memory went from %d to %d KiB, descriptors from %d to %d; allowed is a growth of %d KiB and %d",
-		t.cycles, before.memory>>10, after.memory>>10, before.files, after.files, memory>>10, files)
-}
-
-type resources struct {
-	memory int64 // resident, bytes
-	files  int
-}
-
-// usage reads what a process has, where the platform tells.
-func usage(pid int) (resources, bool) {
-	var r resources
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		return r, false
-	}
-	r.files = len(fds)
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	if err != nil {
-		return r, false
-	}
-	f := strings.Fields(string(statm))
-	if len(f) < 2 {
-		return r, false
-	}
-	pages, err := strconv.ParseInt(f[1], 10, 64)
-	r.memory = pages * int64(os.Getpagesize())
-	return r, err == nil
-}
-
-func lookSecrets(ctx context.Context, t *target) error {
-	if len(t.secrets) == 0 {
-		return skip{"no -secret is given"}
-	}
-	// The other rules have provoked errors and logs; one more of each, in case this rule is alone.
-	p, roles, err := t.configured(ctx)
-	if err != nil {
-		return err
-	}
-	bad := t.configuration(2)
-	bad.Settings["no-such-setting"] = "x"
-	_, _ = p.configure(ctx, bad)
-	_ = p.serves(ctx, roles)
-	p.close()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	said := t.said.String()
-	for name, v := range t.secrets {
-		for line := range strings.Lines(string(v)) {
-			if line = strings.TrimSpace(line); len(line) >= 6 && !strings.HasPrefix(line, "-----") && strings.Contains(said, line) {
-				return fmt.Errorf("the secret %q stands in what the plugin wrote or answered", name)
-			}
-		}
-	}
-	return nil
+	return fmt.Errorf("over %d reconfigurations it went from %v to %v; allowed is %v", t.cycles, before, after, most)
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,9 @@ func lookAlgorithms(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
+	if err := t.foreignSchemes(ctx, id.Certificate.SupportedSignatureAlgorithms); err != nil {
+		return err
+	}
 	for _, scheme := range id.Certificate.SupportedSignatureAlgorithms {
 		version := uint16(tls.VersionTLS13)
 		switch scheme {
@@ -50,6 +54,29 @@ func lookAlgorithms(ctx context.Context, t *target) error {
 		cert.SupportedSignatureAlgorithms = []tls.SignatureScheme{scheme}
 		if err := handshake(ctx, &cert, version); err != nil {
 			return fmt.Errorf("%v: %w", scheme, err)
+		}
+	}
+	return nil
+}
+
+// foreignSchemes reports a declared scheme that the leaf's key cannot do. The node leaves it out, as it does those that
+// it does not know.
+func (t *target) foreignSchemes(ctx context.Context, able []tls.SignatureScheme) error {
+	p, _, err := t.configured(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	r, err := pluginpb.NewIdentityClient(p.conn).Identity(ctx, &pluginpb.IdentityRequest{})
+	if err != nil {
+		return err
+	}
+	for _, s := range []tls.SignatureScheme{
+		tls.Ed25519, tls.ECDSAWithP256AndSHA256, tls.ECDSAWithP384AndSHA384, tls.ECDSAWithP521AndSHA512,
+		tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512, tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512,
+	} {
+		if slices.Contains(r.SignatureSchemes, uint32(s)) && !slices.Contains(able, s) {
+			return fmt.Errorf("%v (0x%04x) is declared, which the leaf's key cannot do; it can do %v", s, uint16(s), able)
 		}
 	}
 	return nil
@@ -108,6 +135,33 @@ func lookStale(ctx context.Context, t *target) error {
 		_, err := pluginpb.NewKeyClient(p.conn).Sign(ctx, &pluginpb.KeySignRequest{Fingerprint: other[:], Message: []byte("x")})
 		if status.Code(err) != codes.Aborted {
 			return fmt.Errorf("Key.Sign: %v, want ABORTED", err)
+		}
+	}
+	if t.rotate == "" {
+		return nil
+	}
+	return t.staleAfterRotation(ctx, p, roles)
+}
+
+// staleAfterRotation asks for signatures with the keys of before a rotation: the plugin may have them yet.
+func (t *target) staleAfterRotation(ctx context.Context, p *process, roles []pluginpb.Role) error {
+	before, err := p.keys(ctx, roles)
+	if err != nil {
+		return err
+	}
+	if err := t.rotated(); err != nil {
+		return err
+	}
+	if _, err := p.keys(ctx, roles); err != nil {
+		return fmt.Errorf("after a rotation: %w%s", err, p.tail())
+	}
+	for _, k := range before {
+		signature, err := k.sign(ctx)
+		switch {
+		case err == nil && !k.verify(signature):
+			return fmt.Errorf("%v: after a rotation a request for the old key is answered with another's signature", k.role)
+		case err != nil && status.Code(err) != codes.Aborted:
+			return fmt.Errorf("%v: after a rotation, a request for the old key: %w, want its signature or ABORTED", k.role, err)
 		}
 	}
 	return nil
@@ -175,6 +229,7 @@ func lookWatch(ctx context.Context, t *target) error {
 	}
 	defer p.close()
 	watched := 0
+	before, measured := usage(p.cmd.Process.Pid)
 	for _, role := range roles {
 		switch err := watchOnce(ctx, p, role); {
 		case errors.As(err, new(skip)):
@@ -205,7 +260,17 @@ func lookWatch(ctx context.Context, t *target) error {
 	if watched == 0 {
 		return errNoWatch
 	}
-	return nil
+	if !measured {
+		return nil
+	}
+	after := before
+	for range 50 { // the ends of the streams reach it
+		if after, _ = usage(p.cmd.Process.Pid); after.files <= before.files+16 {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return fmt.Errorf("its descriptors went from %d to %d with watches that have ended", before.files, after.files)
 }
 
 type receiver interface {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pluginpb "github.com/alphaonedev/federation/sdk/plugin/proto"
 )
@@ -124,7 +125,13 @@ func lookInfo(ctx context.Context, t *target) error {
 		return err
 	}
 	t.name, t.version = info.Name, info.Version
+	again, err := p.info(ctx)
+	if err != nil {
+		return fmt.Errorf("a second time: %w", err)
+	}
 	switch {
+	case !proto.Equal(info, again):
+		return fmt.Errorf("a second time it says {%v}, before it was {%v}", again, info)
 	case !validName(info.Name):
 		return fmt.Errorf("the name is %q", info.Name)
 	case info.Version == "" || len(info.Version) > 64:
@@ -198,7 +205,7 @@ func (p *process) serves(ctx context.Context, roles []pluginpb.Role) error {
 }
 
 func lookConfigure(ctx context.Context, t *target) error {
-	p, roles, err := t.configured(ctx)
+	p, err := t.raw(ctx)
 	if err != nil {
 		return err
 	}
@@ -206,6 +213,18 @@ func lookConfigure(ctx context.Context, t *target) error {
 	info, err := p.info(ctx)
 	if err != nil {
 		return err
+	}
+	answer, err := p.configure(ctx, t.configuration(1))
+	if err != nil {
+		return fmt.Errorf("calling Configure: %w%s", err, p.tail())
+	}
+	roles := answer.Roles
+	after, err := p.info(ctx)
+	if err != nil {
+		return fmt.Errorf("Info after Configure: %w", err)
+	}
+	if !proto.Equal(info, after) {
+		return fmt.Errorf("after Configure Info says {%v}, before it was {%v}", after, info)
 	}
 	if len(roles) == 0 {
 		return errors.New("the answer to Configure names no role")
@@ -228,12 +247,18 @@ func lookConfigureAgain(ctx context.Context, t *target) error {
 	if err != nil {
 		return err
 	}
-	again, err := p.configure(ctx, t.configuration(5))
-	if err != nil {
-		return fmt.Errorf("the same revision again: %w", err)
+	again := func() error {
+		again, err := p.configure(ctx, t.configuration(5))
+		if err != nil {
+			return err
+		}
+		if !slices.Equal(first.Roles, again.Roles) {
+			return fmt.Errorf("it gives %v, before it was %v", again.Roles, first.Roles)
+		}
+		return nil
 	}
-	if !slices.Equal(first.Roles, again.Roles) {
-		return fmt.Errorf("the same revision again gives %v, before it was %v", again.Roles, first.Roles)
+	if err := p.unmoved(ctx, first.Roles, again); err != nil {
+		return fmt.Errorf("the same revision again: %w", err)
 	}
 	if _, err := p.configure(ctx, t.configuration(4)); status.Code(err) != codes.InvalidArgument {
 		return fmt.Errorf("an older revision: %v, want INVALID_ARGUMENT", err)
@@ -247,18 +272,71 @@ func lookConfigureBad(ctx context.Context, t *target) error {
 		return err
 	}
 	defer p.close()
-	bad := t.configuration(2)
-	bad.Settings["no-such-setting"] = "x"
-	if _, err := p.configure(ctx, bad); status.Code(err) != codes.InvalidArgument {
-		return fmt.Errorf("a setting that it cannot know (no-such-setting): %v, want INVALID_ARGUMENT", err)
+	for _, bad := range t.badConfigurations(2) {
+		err := p.unmoved(ctx, roles, func() error {
+			if _, err := p.configure(ctx, bad); status.Code(err) != codes.InvalidArgument {
+				return refusal{fmt.Errorf("a setting that it cannot know (%s): %v, want INVALID_ARGUMENT", noSuchSetting, err)}
+			}
+			return nil
+		})
+		switch {
+		case errors.As(err, new(refusal)):
+			return err
+		case err != nil:
+			return fmt.Errorf("after a bad configuration the old one does not serve: %w", err)
+		}
 	}
-	if err := p.serves(ctx, roles); err != nil {
-		return fmt.Errorf("after a bad configuration the old one does not serve: %w", err)
-	}
-	if _, err := p.configure(ctx, t.configuration(3)); err != nil {
-		return fmt.Errorf("after a bad configuration a good one is refused: %w", err)
+	// The host has not counted what was refused.
+	if _, err := p.configure(ctx, t.configuration(2)); err != nil {
+		return fmt.Errorf("after a bad configuration a good one, with the revision that the bad one had, is refused: %w", err)
 	}
 	return p.serves(ctx, roles)
+}
+
+// A refusal is an error about how a configuration was, or was not, refused.
+type refusal struct{ error }
+
+func lookValidate(ctx context.Context, t *target) error {
+	p, err := t.raw(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	validate := func(c *pluginpb.Configuration) error {
+		_, err := pluginpb.NewLifecycleClient(p.conn).Validate(ctx, &pluginpb.ValidateRequest{Configuration: c}, grpc.WaitForReady(true))
+		return t.noted(err)
+	}
+	err = validate(t.configuration(1))
+	if status.Code(err) == codes.Unimplemented {
+		if _, err := p.info(ctx); err != nil {
+			return fmt.Errorf("afterwards Info fails: %w%s", err, p.tail())
+		}
+		return skip{"only Configure can tell (Validate is UNIMPLEMENTED)"}
+	}
+	if err != nil {
+		return fmt.Errorf("a good configuration: %w%s", err, p.tail())
+	}
+	for _, got := range p.pulls(ctx) {
+		if got.err == nil {
+			return fmt.Errorf("after Validate, and without Configure, %v answered", got.role)
+		}
+	}
+	answer, err := p.configure(ctx, t.configuration(1))
+	if err != nil {
+		return fmt.Errorf("a configuration that Validate took is refused: %w", err)
+	}
+	for _, bad := range t.badConfigurations(2) {
+		err := p.unmoved(ctx, answer.Roles, func() error {
+			if err := validate(bad); status.Code(err) != codes.InvalidArgument {
+				return fmt.Errorf("a setting that it cannot know (%s): %v, want INVALID_ARGUMENT", noSuchSetting, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func lookConfigureTogether(ctx context.Context, t *target) error {
@@ -301,6 +379,9 @@ func lookRoles(ctx context.Context, t *target) error {
 		looked = true
 		if status.Code(got.err) != codes.Unimplemented {
 			return fmt.Errorf("%v: %v, want UNIMPLEMENTED", got.role, got.err)
+		}
+		if err := watchOnce(ctx, p, got.role); !errors.Is(err, errNoWatch) {
+			return fmt.Errorf("%v: Watch: %v, want UNIMPLEMENTED", got.role, err)
 		}
 	}
 	if !looked {

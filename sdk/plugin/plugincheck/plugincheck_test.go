@@ -60,6 +60,7 @@ func TestEachRuleFindsItsViolation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rotated := filepath.Join(t.TempDir(), "rotated")
 	for _, tt := range []struct {
 		rule, mode, says string
 		args             []string
@@ -67,31 +68,50 @@ func TestEachRuleFindsItsViolation(t *testing.T) {
 		{"human", "human", "status 0", nil},
 		{"handshake", "prints-first", "is not the handshake line", nil},
 		{"handshake", "no-flush", "without a line break", nil},
+		{"handshake", "tcp", "want a unix socket", nil},
 		{"handshake", "silent", "is it flushed?", []string{"-start", "300ms"}},
 		{"tls-strangers", "no-client-auth", "a stranger was answered: one without a certificate", nil},
 		{"health", "not-serving", "NOT_SERVING", nil},
 		{"info", "no-name", `the name is ""`, nil},
+		{"info", "renamed", "a second time", nil},
+		{"configure", "renamed-later", "after Configure Info says", nil},
 		{"unconfigured", "eager", "ROLE_TRUST answered", nil},
 		{"configure", "more-roles", "does not offer", nil},
 		{"configure-again", "any-revision", "an older revision", nil},
+		{"configure-again", "anew", "ROLE_TRUST returns other material", nil},
 		{"configure-bad", "any-setting", "no-such-setting", nil},
 		{"configure-bad", "drops-old", "the old one does not serve", nil},
+		{"configure-bad", "half-applies", "ROLE_TRUST returns other material", []string{"-set", "name=a.example"}},
+		{"configure-bad", "counts-refused", "with the revision that the bad one had", nil},
 		{"configure-together", "one-at-a-time", "busy", nil},
+		{"validate", "validates-anything", "no-such-setting", nil},
+		{"validate", "validates-nothing", "a good configuration", nil},
+		{"validate", "validates-into-force", "without Configure", nil},
 		{"roles", "wrong-code", "want UNIMPLEMENTED", nil},
 		{"trust", "no-roots", "no root", nil},
 		{"identity", "wrong-key", "does not verify", nil},
 		{"key", "wrong-key", "does not verify", nil},
 		{"tls-algorithms", "one-salt", "PSSWithSHA512", nil},
+		{"tls-algorithms", "boasts", "ECDSAWithP384AndSHA384 (0x0503) is declared", nil},
 		{"stale-key", "signs-anyway", "want ABORTED", nil},
+		{"stale-key", "signs-with-another", "another's signature", []string{"-env", "ROTATED=" + rotated, "-rotate", "touch " + rotated}},
 		{"sign-together", "one-at-a-time", "busy", nil},
 		{"watch", "mute", "no message came", nil},
+		{"watch", "keeps-watches", "watches that have ended", nil},
 		{"kill", "forgets", "with the key of before the kill", nil},
 		{"stop", "deaf", "it runs on", nil},
 		{"host-death", "orphan", "was alive", nil},
 		{"host-death", "silent", "did not start within", []string{"-start", "300ms"}},
-		{"flat", "leaks", "descriptors from", []string{"-cycles", "50"}},
+		{"flat", "leaks", "descriptors", []string{"-cycles", "50"}},
 		{"flat", "chatters", "bytes for each reconfiguration", []string{"-cycles", "20"}},
+		{"flat", "chatters", "bytes for each reconfiguration", []string{"-cycles", "3000"}}, // beyond what is kept
+		{"flat", "leaks-signing", "descriptors", []string{"-cycles", "1000"}},
+		{"flat", "leaks-threads", "threads", []string{"-cycles", "200"}},
+		{"flat", "leaks-children", "child processes", []string{"-cycles", "50"}},
 		{"secrets", "blabs", `the secret "token"`, []string{"-secret", "token=correct-horse"}},
+		{"secrets", "blabs-base64", "in base64", []string{"-secret", "token=correct-horse"}},
+		{"secrets", "blabs-octets", "as a list of octets", []string{"-secret", "token=correct-horse"}},
+		{"secrets", "blabs-refused", "configuration that it refused", []string{"-secret", "token=correct-horse", "-set", "name=a.example"}},
 	} {
 		t.Run(tt.rule+" "+tt.mode, func(t *testing.T) {
 			args := append([]string{"-only", tt.rule}, tt.args...)
@@ -113,10 +133,17 @@ func TestACallThatIsNotAnsweredEnds(t *testing.T) {
 			<-ctx.Done()
 			return status.FromContextError(ctx.Err()).Err()
 		}
+		p := &process{ended: make(chan struct{})}
 		began := time.Now()
-		err := bounded(t.Context(), "", nil, nil, nil, hangs)
+		err := p.bounded(t.Context(), "", nil, nil, nil, hangs)
 		if took := time.Since(began); took != callBound || !strings.Contains(err.Error(), "no answer within") {
 			t.Errorf("%v after %v", err, took)
+		}
+		began = time.Now()
+		time.AfterFunc(time.Second, func() { close(p.ended) })
+		err = p.bounded(t.Context(), "", nil, nil, nil, hangs)
+		if took := time.Since(began); took != time.Second || !strings.Contains(err.Error(), "has ended") {
+			t.Errorf("the process ends: %v after %v", err, took)
 		}
 	})
 }
@@ -156,7 +183,27 @@ func TestAConformantPluginPassesEveryRule(t *testing.T) {
 	}
 }
 
+// A node finds a shorter folder then, too.
+func TestTheFolderForTemporaryFilesMayHaveALongPath(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", long)
+	if status, _, out := runCheck(t, "-only", "handshake,host-death", "--", self, "plugin", "good"); status != 0 {
+		t.Error(out)
+	}
+}
+
 func TestTheCommandLine(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		args   []string
 		status int
@@ -170,6 +217,7 @@ func TestTheCommandLine(t *testing.T) {
 		"list":                {[]string{"-list"}, 0, "tls-strangers"},
 		"existing folder":     {[]string{"-new", "."}, 2, "exists"},
 		"no such skeleton":    {[]string{"-new", "x", "-lang", "cobol"}, 2, "cobol"},
+		"short secret":        {[]string{"-only", "secrets", "-secret", "a=b", "--", self, "plugin", "good"}, 0, "give a longer one"},
 		"secret from no file": {[]string{"-secret", "a=@/no/such/file"}, 2, "no such file"},
 	} {
 		var out bytes.Buffer

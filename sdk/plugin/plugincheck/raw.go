@@ -4,22 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -47,8 +42,9 @@ type target struct {
 
 	name, version string // once Info has answered
 
-	mu   sync.Mutex
-	said bytes.Buffer // everything that the raw processes have written or answered with an error
+	mu      sync.Mutex
+	said    bytes.Buffer // everything that the raw processes have written or answered with an error
+	markers []string     // secrets of configurations that must be refused
 }
 
 // note keeps text for the rule about secrets.
@@ -113,18 +109,28 @@ type process struct {
 	stderr *lockedBuffer
 }
 
+// A lockedBuffer keeps the first 8 MiB.
 type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu  sync.Mutex
+	b   bytes.Buffer
+	all int // octets written
 }
 
 func (l *lockedBuffer) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.all += len(b)
 	if l.b.Len() < 8<<20 {
 		l.b.Write(b)
 	}
 	return len(b), nil
+}
+
+// written is how many octets came, kept or not.
+func (l *lockedBuffer) written() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all
 }
 
 func (l *lockedBuffer) String() string {
@@ -145,10 +151,24 @@ func (p *process) tail() string {
 	return "; its standard error: " + s
 }
 
+// socketDir makes a private folder for a socket as a node does: its path is the one without symbolic links, and short
+// enough (104 octets with the socket's name, on some systems) wherever the folder for temporary files is.
+func socketDir() (string, error) {
+	base := os.TempDir()
+	if runtime.GOOS != "windows" && len(base) > 44 {
+		base = "/tmp"
+	}
+	dir, err := os.MkdirTemp(base, "pc")
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(dir)
+}
+
 // spawn starts the process and reads the first line.
 func (t *target) spawn(ctx context.Context) (_ *process, err error) {
 	p := &process{t: t, ended: make(chan struct{}), stderr: &lockedBuffer{}}
-	if p.dir, err = os.MkdirTemp("", "pc"); err != nil {
+	if p.dir, err = socketDir(); err != nil {
 		return nil, err
 	}
 	if p.own, p.ownPEM, err = certificate(); err != nil {
@@ -229,7 +249,10 @@ func (p *process) parse() error {
 		return fmt.Errorf("the handshake line is %q; want it to begin with 1|1 and its fifth field to be grpc", line)
 	}
 	p.network, p.address = f[2], f[3]
-	if p.network == "unix" {
+	switch {
+	case p.network != "unix" && runtime.GOOS != "windows":
+		return fmt.Errorf("it listens on %q; want a unix socket in PLUGIN_UNIX_SOCKET_DIR", p.network)
+	case p.network == "unix":
 		if rel, err := filepath.Rel(p.dir, p.address); err != nil || !filepath.IsLocal(rel) {
 			return fmt.Errorf("the socket %q does not lie in PLUGIN_UNIX_SOCKET_DIR", p.address)
 		}
@@ -247,15 +270,25 @@ func (p *process) parse() error {
 // callBound is what a node grants one call: the default of Limits.Call.
 const callBound = 30 * time.Second
 
-// bounded ends a call that the plugin does not answer, so that one that hangs fails each rule soon.
-func bounded(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+// bounded ends a call that the plugin does not answer, so that one that hangs, or is gone, fails each rule soon.
+func (p *process) bounded(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	within, cancel := context.WithTimeout(ctx, callBound)
 	defer cancel()
+	go func() {
+		select {
+		case <-p.ended:
+			cancel()
+		case <-within.Done():
+		}
+	}()
 	err := invoke(within, method, req, reply, cc, opts...)
-	if err != nil && within.Err() != nil && ctx.Err() == nil {
-		return status.Errorf(codes.DeadlineExceeded, "no answer within %v", callBound)
+	switch {
+	case err == nil || within.Err() == nil || ctx.Err() != nil:
+		return err
+	case errors.Is(within.Err(), context.Canceled):
+		return status.Error(codes.Unavailable, "the process has ended")
 	}
-	return err
+	return status.Errorf(codes.DeadlineExceeded, "no answer within %v", callBound)
 }
 
 // dial connects with a TLS configuration; nil is plaintext.
@@ -266,7 +299,7 @@ func (p *process) dial(creds credentials.TransportCredentials) (*grpc.ClientConn
 			return d.DialContext(ctx, p.network, p.address)
 		}),
 		grpc.WithTransportCredentials(creds), grpc.WithAuthority("localhost"), grpc.WithDisableRetry(),
-		grpc.WithUnaryInterceptor(bounded))
+		grpc.WithUnaryInterceptor(p.bounded))
 }
 
 // tls is what the host uses: own certificate, and none but the plugin's accepted.
@@ -339,24 +372,4 @@ func (p *process) close() {
 	<-p.ended
 	p.t.note(p.stderr.String())
 	os.RemoveAll(p.dir)
-}
-
-// certificate makes the certificate of a host, P-256.
-func certificate() (tls.Certificate, []byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "plugincheck"},
-		DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key},
-		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }

@@ -69,18 +69,23 @@ var rules = []rule{
 	},
 	{
 		"configure-again", "the same revision again changes nothing; an older one is refused",
-		"keep the revision in force: the same revision and values answer as before, an older revision is INVALID_ARGUMENT",
-		lookConfigureAgain,
+		"keep the revision in force: the same revision and values answer as before and make nothing anew, an older revision is INVALID_ARGUMENT",
+		steadily(lookConfigureAgain),
 	},
 	{
 		"configure-bad", "a bad configuration is INVALID_ARGUMENT and leaves the old in force",
-		"refuse settings that you do not know (a misspelt one must not become a default), and replace the configuration in force only when the new one is complete",
-		lookConfigureBad,
+		"refuse settings that you do not know (a misspelt one must not become a default), and replace the configuration in force, and its revision, only when the new one is complete",
+		steadily(lookConfigureBad),
 	},
 	{
 		"configure-together", "Configure calls at once do not disturb each other",
 		"take one Configure at a time, under a lock",
 		lookConfigureTogether,
+	},
+	{
+		"validate", "Validate judges a configuration and changes nothing",
+		"check the settings alone: INVALID_ARGUMENT for those that Configure would refuse; put nothing in force, contact nobody; or answer UNIMPLEMENTED",
+		steadily(lookValidate),
 	},
 	{
 		"roles", "a role that the plugin does not have is UNIMPLEMENTED",

@@ -94,8 +94,19 @@ func runSuite() {
 		[]testing.InternalTest{{Name: job.Role, F: test}}, nil, nil)
 }
 
+// rotated has the material changed at the source.
+func (t *target) rotated() error {
+	if out, err := exec.Command("/bin/sh", "-c", t.rotate).CombinedOutput(); err != nil {
+		return fmt.Errorf("the command of -rotate: %w: %s", err, out)
+	}
+	return nil
+}
+
 func harness[P any](job suiteJob, of func(*plugin.Plugin) (P, error)) providertest.Harness[P] {
-	t := &target{path: job.Path, args: job.Args, env: job.Env, settings: job.Settings, secrets: map[string]plugin.Secret{}, start: job.Start}
+	t := &target{
+		path: job.Path, args: job.Args, env: job.Env, settings: job.Settings, secrets: map[string]plugin.Secret{},
+		start: job.Start, rotate: job.Rotate,
+	}
 	h := providertest.Harness[P]{
 		New: func(tb testing.TB) P {
 			p, err := t.open(context.Background())
@@ -118,8 +129,8 @@ func harness[P any](job suiteJob, of func(*plugin.Plugin) (P, error)) providerte
 	}
 	if job.Rotate != "" {
 		h.Rotate = func(tb testing.TB) {
-			if out, err := exec.Command("/bin/sh", "-c", job.Rotate).CombinedOutput(); err != nil {
-				tb.Fatalf("the command of -rotate: %v: %s", err, out)
+			if err := t.rotated(); err != nil {
+				tb.Fatal(err)
 			}
 		}
 	}
