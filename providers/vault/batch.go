@@ -107,14 +107,14 @@ func (b *batcher) send(batch []*pending) {
 }
 
 // patiently repeats a request, with full jitter, while Vault is unavailable, while something in front of it answers what it
-// would not, and while there is no such key, which may be about to be restored or made anew. Signing changes nothing, so it
-// may be repeated whatever became of the last attempt.
+// would not, and while there is no such key or mount, which may be about to be restored, moved back or made anew. Signing
+// changes nothing, so it may be repeated whatever became of the last attempt.
 func (b *batcher) patiently(ctx context.Context, messages [][]byte) ([]outcome, error) {
 	end := time.Now().Add(b.key.opts.Patience)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		results, err := b.key.signAll(ctx, b.version, messages)
 		ce, ok := errors.AsType[*callError](err)
-		if !ok || !passing(ce.kind) || ctx.Err() != nil {
+		if !ok || !passing(ce) || ctx.Err() != nil {
 			return results, err
 		}
 		wait := max(ce.retryAfter, rand.N(pause))
@@ -131,8 +131,8 @@ func (b *batcher) patiently(ctx context.Context, messages [][]byte) ([]outcome, 
 	}
 }
 
-func passing(kind error) bool {
-	return kind == fault.ErrUnavailable || kind == fault.ErrMaterial || kind == fault.ErrNotFound
+func passing(e *callError) bool {
+	return e.kind == fault.ErrUnavailable || e.kind == fault.ErrMaterial || e.kind == fault.ErrNotFound || e.noMount()
 }
 
 // context ends when the client is closed, or when nobody waits for the batch any more.

@@ -81,6 +81,11 @@ func classify(op string, err error, after time.Duration, secrets ...string) *cal
 	return e
 }
 
+// noMount reports whether no mount serves the path.
+func (e *callError) noMount() bool {
+	return e.status == http.StatusNotFound && e.kind == fault.ErrConfig
+}
+
 // cure says what ends an outage that Vault itself does not explain.
 func cure(re *api.ResponseError) string {
 	switch re.StatusCode {

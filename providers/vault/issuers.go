@@ -228,7 +228,7 @@ func explainMount(err error, mount string) error {
 	ce, ok := errors.AsType[*callError](err)
 	if ok && ce.status == http.StatusForbidden && ce.anonymous {
 		ce.kind = fault.ErrConfig
-	} else if !ok || ce.status != http.StatusNotFound || ce.kind != fault.ErrConfig {
+	} else if !ok || !ce.noMount() {
 		return err
 	}
 	ce.msg = fmt.Sprintf("nothing is mounted at %q that answers this (check Mount and Namespace): %s", mount, ce.msg)

@@ -27,9 +27,9 @@ type KeyOptions struct {
 	// Default 5 minutes.
 	RefreshAfter time.Duration
 
-	// Patience is how long Sign goes on trying, within its context, while Vault is unavailable or the key is
-	// gone, so that a restart, a change of leader or a key made anew fails no message. Default 5 s; negative:
-	// one attempt.
+	// Patience is how long Sign goes on trying, within its context, while Vault is unavailable or the key or its
+	// mount is gone, so that a restart, a change of leader or a key made anew fails no message. Default 5 s;
+	// negative: one attempt.
 	Patience time.Duration
 	// Concurrent is how many signing requests are under way at once; default 4. Messages that wait for
 	// one of them to return go together in the next, up to MaxBatch (default 128).

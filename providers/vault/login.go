@@ -179,6 +179,9 @@ func (l *login) failed(ctx context.Context, err error, after time.Duration) *cal
 	if e.status == http.StatusBadRequest {
 		e.kind = fault.ErrPermission // Vault's answer to wrong credentials of most methods
 	}
+	if e.kind == fault.ErrPermission && e.status != 0 { // Vault does not say which of these
+		e.msg += " (the credentials are wrong, have expired or are used up, the role is gone, or nothing is mounted there: give others, or check Mount)"
+	}
 	if ctx.Err() != nil {
 		return e // the caller gave up, Vault did not fail
 	}

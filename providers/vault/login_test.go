@@ -112,8 +112,8 @@ func TestLoginByAppRole(t *testing.T) {
 		words string
 	}{
 		"unknown role":      {&vault.AppRole{RoleID: "nobody", SecretID: "x123"}, sdk.ErrPermission, "auth/approle"},
-		"wrong secret-id":   {&vault.AppRole{RoleID: role, SecretID: "wrong-secret-id"}, sdk.ErrPermission, "invalid role or secret ID"},
-		"wrong mount":       {&vault.AppRole{Mount: "approle-x", RoleID: role, SecretID: "x123"}, sdk.ErrPermission, "auth/approle-x"},
+		"wrong secret-id":   {&vault.AppRole{RoleID: role, SecretID: "wrong-secret-id"}, sdk.ErrPermission, "invalid role or secret ID (the credentials are wrong, have expired or are used up"},
+		"wrong mount":       {&vault.AppRole{Mount: "approle-x", RoleID: role, SecretID: "x123"}, sdk.ErrPermission, "nothing is mounted there: give others, or check Mount"},
 		"opened wrapping":   {&vault.AppRole{RoleID: role, SecretID: opened, Wrapped: true}, sdk.ErrPermission, "somebody else"},
 		"another wrapping":  {&vault.AppRole{RoleID: role, SecretID: wrapAnything(t, r), Wrapped: true}, sdk.ErrPermission, "sys/wrapping/wrap"},
 		"missing file":      {&vault.AppRole{RoleID: role, SecretIDFile: filepath.Join(dir, "absent")}, sdk.ErrUnavailable, "absent"},
