@@ -97,8 +97,14 @@ func TestBadInputIsToldApart(t *testing.T) {
 			cfg:  IdentityConfig{Enrolment: mintToken(t, other, stepcatest.Token{Provisioner: "gone", Subject: "a.example", SHA: ca.Fingerprint(), Audience: ca.URL + "/1.0/sign"})},
 			want: sdk.ErrPermission, says: []string{"no JWK provisioner", "gone"},
 		},
-		"token that is none":        {cfg: node(OneTimeToken("nonsense")), want: sdk.ErrConfig, says: []string{"not a JWT"}},
-		"token source that fails":   {cfg: node(TokenFunc(func(context.Context, TokenRequest) (string, error) { return "", errors.New("no login") })), want: sdk.ErrUnavailable, says: []string{"no login"}},
+		"token that is none":      {cfg: node(OneTimeToken("nonsense")), want: sdk.ErrConfig, says: []string{"not a JWT"}},
+		"token source that fails": {cfg: node(TokenFunc(func(context.Context, TokenRequest) (string, error) { return "", errors.New("no login") })), want: sdk.ErrUnavailable, says: []string{"no login"}},
+		"token source with one that is over": {
+			cfg: node(TokenFunc(func(context.Context, TokenRequest) (string, error) {
+				return ca.Token(stepcatest.Token{Subject: "a.example", From: past})
+			})),
+			want: sdk.ErrExpired, says: []string{"token expired", "TokenFunc"},
+		},
 		"lifetime beyond the limit": {cfg: IdentityConfig{Names: []string{"a.example"}, Enrolment: nodes(), Lifetime: 1000 * time.Hour}, want: sdk.ErrPermission, says: []string{"1000h"}},
 		"name that is none":         {cfg: IdentityConfig{Names: []string{"a b"}, Enrolment: nodes()}, want: sdk.ErrConfig, says: []string{"Names[0]"}},
 		"no enrolment":              {cfg: IdentityConfig{Names: []string{"a.example"}}, want: sdk.ErrConfig, says: []string{"Enrolment"}},
@@ -296,7 +302,7 @@ func TestRemovedProvisioner(t *testing.T) {
 	must(t, ca.Restart(func() { ca.RemoveProvisioner(stepcatest.Nodes) }))
 	i.makeDue()
 	_, err := i.Identity(t.Context())
-	wantError(t, err, sdk.ErrPermission, "renewing", "enrolling again", "no provisioner", stepcatest.Nodes)
+	wantError(t, err, sdk.ErrPermission, "renewing", `its provisioner "nodes" was removed`, "enrolling again", "no provisioner", stepcatest.Nodes)
 	if !time.Now().Before(first.Certificate.Leaf.NotAfter) {
 		t.Error("the last good certificate is over")
 	}

@@ -156,10 +156,7 @@ func (f *certFlow) next(ctx context.Context, now time.Time) (*held, error) {
 			key = fresh
 		}
 		chain, err = f.authority.renew(ctx, f.now, fresh)
-		switch {
-		case refused(err):
-			err = fmt.Errorf("renewing: the certificate was revoked, or its provisioner was removed or allows no renewal: %w", err)
-		case err != nil:
+		if err != nil {
 			err = fmt.Errorf("renewing: %w", err)
 		}
 	}

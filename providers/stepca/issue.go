@@ -7,11 +7,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/smallstep/certificates/api"
+	"github.com/smallstep/certificates/authority/provisioner"
 
 	"github.com/alphaonedev/federation/internal/fault"
 )
@@ -128,10 +130,50 @@ func (c *Client) renew(ctx context.Context, h *held, fresh crypto.Signer) ([]*x5
 		answer, err = a.ca.RekeyWithContext(ctx, &api.RekeyRequest{CsrPEM: api.NewCertificateRequest(csr)}, guard{c: c, next: t})
 		return alerted(err)
 	})
+	var status *statusError
+	if errors.As(err, &status) && refused(err) {
+		err = fmt.Errorf("%s: %w", c.whyNotRenewed(ctx, h.leaf()), err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return chainOf(answer)
+}
+
+// whyNotRenewed tells apart what the CA calls a lack of authorization.
+func (c *Client) whyNotRenewed(ctx context.Context, leaf *x509.Certificate) string {
+	by, ok := provisioner.GetProvisionerExtension(leaf)
+	all, err := provisioner.List(nil), error(nil)
+	if ok {
+		all, err = c.provisioners(ctx)
+	}
+	if !ok || err != nil {
+		return "the certificate was revoked, or its provisioner was removed or allows no renewal"
+	}
+	for _, p := range all {
+		if p.GetType() != by.Type || p.GetName() != by.Name {
+			continue
+		}
+		if claims := claimsOf(p); claims != nil && claims.DisableRenewal != nil && *claims.DisableRenewal {
+			return fmt.Sprintf("its provisioner %q allows no renewal (`disableRenewal` in its claims)", by.Name)
+		}
+		return fmt.Sprintf("the certificate was revoked, its provisioner %q has another key by now, or the CA allows no renewal (`disableRenewal` in its claims)", by.Name)
+	}
+	return fmt.Sprintf("its provisioner %q was removed from the CA", by.Name)
+}
+
+func claimsOf(p provisioner.Interface) *provisioner.Claims {
+	switch p := p.(type) {
+	case *provisioner.JWK:
+		return p.Claims
+	case *provisioner.X5C:
+		return p.Claims
+	case *provisioner.OIDC:
+		return p.Claims
+	case *provisioner.ACME:
+		return p.Claims
+	}
+	return nil
 }
 
 // renewExpired asks for h anew with a token that its key signs: mutual TLS needs a certificate that is valid. The CA does

@@ -86,17 +86,25 @@ func (t OneTimeToken) enrol(ctx context.Context, c *Client, r request) ([]*x509.
 	return chain, err
 }
 
-// checkToken tells apart, before the CA is asked, what it would refuse without a reason.
-func (c *Client) checkToken(cl claims, a *anchors, names []string) error {
+// checkTimes refuses a token that the CA would refuse without a reason: one that is over or not valid yet by its clock.
+func (c *Client) checkTimes(cl claims, cure string) error {
 	now := c.caNow()
 	const leeway = time.Minute // the CA's own
 	if cl.Expires != 0 && now.After(time.Unix(cl.Expires, 0).Add(leeway)) {
-		return fmt.Errorf("%w: the token expired at %s (%s); mint another with `step ca token`", fault.ErrExpired,
-			time.Unix(cl.Expires, 0).UTC().Format(time.RFC3339), list("by the CA's clock, as far as we know it", c.clockHint()))
+		return fmt.Errorf("%w: the token expired at %s (%s); %s", fault.ErrExpired,
+			time.Unix(cl.Expires, 0).UTC().Format(time.RFC3339), list("by the CA's clock, as far as we know it", c.clockHint()), cure)
 	}
 	if cl.NotBef != 0 && now.Before(time.Unix(cl.NotBef, 0).Add(-leeway)) {
 		return fmt.Errorf("%w: the token is valid from %s only (%s); compare the clocks of whoever minted it, of the CA and of this node",
 			fault.ErrPermission, time.Unix(cl.NotBef, 0).UTC().Format(time.RFC3339), list("now is "+now.UTC().Format(time.RFC3339), c.clockHint()))
+	}
+	return nil
+}
+
+// checkToken tells apart, before the CA is asked, what it would refuse without a reason.
+func (c *Client) checkToken(cl claims, a *anchors, names []string) error {
+	if err := c.checkTimes(cl, "mint another with `step ca token`"); err != nil {
+		return err
 	}
 	if cl.SHA != "" {
 		known := []string{c.fingerprintHex()}
@@ -171,6 +179,9 @@ func (f TokenFunc) enrol(ctx context.Context, c *Client, r request) ([]*x509.Cer
 	cl, err := readClaims(token)
 	if err != nil {
 		return nil, fmt.Errorf("%w: the token of the TokenFunc %w", fault.ErrMaterial, err)
+	}
+	if err := c.checkTimes(cl, "the TokenFunc must give one that is valid"); err != nil {
+		return nil, err
 	}
 	chain, err := c.signCSR(ctx, csr, token, r.lifetime)
 	if refused(err) {
