@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -78,7 +79,7 @@ func open(path string, opts Options) (*Store, error) {
 	case err == nil:
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%w by another process (or another Store): give each its own file: %w", ErrLocked, err)
-	case errors.Is(err, fs.ErrPermission), errors.As(err, new(*fs.PathError)):
+	case errors.As(err, new(*fs.PathError)), errors.As(err, new(syscall.Errno)): // no memory to map it, say
 		return nil, err
 	default:
 		abandon(file)
