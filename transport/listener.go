@@ -42,7 +42,12 @@ func (l *tracked) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	tune(c)
-	raw := &rawConn{Conn: c, t: l.t, inbound: true}
-	raw.timer = time.AfterFunc(l.t.opts.HandshakeTimeout, func() { _ = raw.Close() })
-	return raw, nil
+	return l.t.inboundConn(c), nil
+}
+
+// inboundConn takes a connection that a peer has made, and gives it HandshakeTimeout to show whose it is.
+func (t *Transport) inboundConn(c net.Conn) *rawConn {
+	raw := &rawConn{Conn: c, t: t, inbound: true}
+	raw.timer = time.AfterFunc(t.opts.HandshakeTimeout, func() { _ = raw.Close() })
+	return raw
 }

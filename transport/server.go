@@ -18,7 +18,10 @@ func (t *Transport) ConfigureServer(srv *http.Server) {
 	srv.TLSConfig = t.serverTLS(a.adopt, nil)
 	next := srv.ConnState
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		if state == http.StateClosed || state == http.StateHijacked {
+		switch state {
+		case http.StateNew:
+			a.await(c)
+		case http.StateClosed, http.StateHijacked:
 			a.release(c)
 		}
 		if next != nil {
@@ -27,20 +30,34 @@ func (t *Transport) ConfigureServer(srv *http.Server) {
 	}
 }
 
-// An adopter tracks the connections of a server that does not take them from Track. It learns of them in the
-// handshake, and of their end from the server.
+// An adopter tracks the connections of a server that does not take them from Track. It learns of them, and of their end,
+// from the server.
 type adopter struct {
 	t     *Transport
 	mu    sync.Mutex
 	conns map[net.Conn]*rawConn
 }
 
+// await bounds the handshake of a connection that is new.
+func (a *adopter) await(c net.Conn) {
+	tc, ok := c.(*tls.Conn)
+	if !ok {
+		return
+	}
+	if _, known := tc.NetConn().(*rawConn); !known {
+		a.adopt(tc.NetConn())
+	}
+}
+
 func (a *adopter) adopt(c net.Conn) *rawConn {
-	tune(c)
-	raw := &rawConn{Conn: c, t: a.t, inbound: true}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.conns[c] = raw
+	raw := a.conns[c]
+	if raw == nil {
+		tune(c)
+		raw = a.t.inboundConn(c)
+		a.conns[c] = raw
+	}
 	return raw
 }
 
@@ -54,6 +71,7 @@ func (a *adopter) release(c net.Conn) {
 	delete(a.conns, tc.NetConn())
 	a.mu.Unlock()
 	if raw != nil {
+		raw.timer.Stop()
 		a.t.live.forget(raw)
 	}
 }

@@ -150,3 +150,51 @@ func TestIdentifyFollowsTheSnapshot(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A server that takes its connections from a plain listener bounds the handshake as Listener does.
+func TestAConfiguredServerClosesAConnectionThatNeverShakesHands(t *testing.T) {
+	const handshake = time.Second
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{HandshakeTimeout: handshake}, nil)
+	join(t, ca, a, b)
+	srv := &http.Server{Handler: http.HandlerFunc(b.echo)}
+	b.tr.ConfigureServer(srv)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.ServeTLS(l, "", "") }()
+	defer func() { srv.Close(); <-done }()
+	for name, hello := range map[string][]byte{"says nothing": nil, "stops halfway": {0x16, 0x03, 0x01, 0x02, 0x00, 0x01}} {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(patient))
+		if _, err := io.ReadAll(c); isTimeout(err) {
+			t.Errorf("a connection that %s lives on: %v", name, err)
+		}
+	}
+	p := b.peer()
+	p.URL = "https://" + l.Addr().String()
+	update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{p}})
+	c, err := a.tr.Dial(t.Context(), "b", "http/1.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	time.Sleep(handshake + handshake/10)
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: b\r\n\r\n"); err != nil {
+		t.Error(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(patient))
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Errorf("one that did is closed: %v", err)
+	}
+}

@@ -164,9 +164,7 @@ func (t *Transport) serverTLS(adopt func(net.Conn) *rawConn, protocols []string)
 
 func (t *Transport) acceptInbound(raw *rawConn, cs *tls.ConnectionState) error {
 	_, err := t.admitInbound(raw, cs)
-	if raw.timer != nil {
-		raw.timer.Stop()
-	}
+	raw.timer.Stop()
 	if err != nil {
 		raw.refuse.Store(true)
 		t.refused.Add(1)
