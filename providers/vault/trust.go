@@ -41,7 +41,7 @@ type Trust struct {
 	client *Client
 	opts   TrustOptions
 
-	mu     sync.Mutex // held during a pull
+	turn   chan struct{} // capacity 1; held during a pull
 	mounts map[string]*mountState
 
 	failMu   sync.Mutex
@@ -61,7 +61,7 @@ func (c *Client) Trust(o TrustOptions) *Trust {
 	if o.RefreshAfter <= 0 {
 		o.RefreshAfter = defaultRefresh
 	}
-	return &Trust{client: c, opts: o, mounts: map[string]*mountState{}}
+	return &Trust{client: c, opts: o, turn: make(chan struct{}, 1), mounts: map[string]*mountState{}}
 }
 
 // Validate checks the configuration, the client's included, without contacting Vault.
@@ -94,8 +94,12 @@ func (t *Trust) pull(ctx context.Context) (*sdk.TrustBundle, error) {
 	if err := t.Validate(); err != nil {
 		return nil, errors.Unwrap(err)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	select {
+	case t.turn <- struct{}{}:
+		defer func() { <-t.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	var errs []error
 	failures := map[string]error{}
 	for _, m := range t.opts.Mounts {

@@ -1,6 +1,7 @@
 package vault_test
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"math/big"
@@ -238,4 +239,37 @@ func TestTrustRefusesForgedAnswers(t *testing.T) {
 			wantError(t, err, sdk.ErrMaterial, test.words)
 		})
 	}
+}
+
+// A Trust pulls one at a time; whoever waits for a turn does so within its own context.
+func TestAPullThatWaitsForAnotherEndsWithItsContext(t *testing.T) {
+	r := newRig(t)
+	trust := r.client.Trust(vault.TrustOptions{})
+	if _, err := trust.TrustBundle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	entered := make(chan struct{}, 16)
+	r.proxy.Set(func(_ http.ResponseWriter, req *http.Request) bool {
+		entered <- struct{}{}
+		<-req.Context().Done()
+		return true
+	})
+	first, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = trust.TrustBundle(first)
+	}()
+	<-entered
+	second, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err := trust.TrustBundle(second); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the context's end", err)
+	}
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("waited %v with a context of 50 ms", took)
+	}
+	stop()
+	<-ended
 }
