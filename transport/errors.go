@@ -50,6 +50,9 @@ func (k Kind) String() string {
 	return kindNames[KindOther]
 }
 
+// MarshalText is String: in JSON, a count by kind is one by word.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // An Error is the failure of a request, a dial or a handshake. RoundTrip returns no other type.
 type Error struct {
 	Peer string // name of the peer; "" if none is concerned
