@@ -16,8 +16,8 @@ func (f *Federation) Shutdown(ctx context.Context) error {
 	return errors.Join(err, f.Close())
 }
 
-// Close ends everything at once: requests in flight fail. It waits for what the Federation has started, and may
-// be called again. What the outbox holds stays there.
+// Close ends everything at once: requests in flight fail. It waits for what the Federation has started, for an outbox that
+// does not answer no longer than 5 s, and may be called again. What the outbox holds stays there.
 func (f *Federation) Close() error {
 	f.closing.Do(func() {
 		f.cancel()

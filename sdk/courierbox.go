@@ -1,8 +1,6 @@
 package sdk
 
 import (
-	"context"
-
 	"github.com/alphaonedev/federation/sdk/outbox"
 	"github.com/alphaonedev/federation/sdk/quorum"
 )
@@ -67,7 +65,7 @@ func (c *courier) flush() {
 		seqs := c.acked
 		c.acked = nil
 		c.mu.Unlock()
-		err := c.d.store.Delete(context.WithoutCancel(c.d.ctx), c.id, seqs...)
+		err := c.d.store.Delete(c.d.late, c.id, seqs...)
 		c.mu.Lock()
 		if err != nil {
 			c.acked = append(seqs, c.acked...)
@@ -113,7 +111,7 @@ func (c *courier) refuse(parcels []*parcel, replies []reply) {
 		}
 		marks[i] = m
 	}
-	if err := c.d.store.Mark(context.WithoutCancel(c.d.ctx), c.id, marks...); err != nil {
+	if err := c.d.store.Mark(c.d.late, c.id, marks...); err != nil {
 		c.d.emit(Event{Kind: EventOutboxError, Peer: c.peer(), Err: err, Detail: "refusals could not be counted"})
 		return
 	}

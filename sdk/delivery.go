@@ -95,6 +95,8 @@ type delivery struct {
 
 	ctx    context.Context
 	cancel context.CancelFunc
+	late   context.Context // of what the store is told once ctx has ended; ends storeGrace later
+	giveUp context.CancelFunc
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex
@@ -115,6 +117,7 @@ func newDelivery(store outbox.Store, c carrier, opts PushOptions, patience time.
 		d.age = l.Limits().Age
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.late, d.giveUp = context.WithCancel(context.Background())
 	return d
 }
 
@@ -219,13 +222,26 @@ func (d *delivery) notify() {
 	d.changed = make(chan struct{})
 }
 
+// storeGrace is how long a store has, after close, for what it is told last.
+const storeGrace = 5 * time.Second
+
+// outlive is ctx without its end, until close and storeGrace. The caller calls the function.
+func (d *delivery) outlive(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(d.late, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 // close ends what is on its way and waits. What the outbox holds stays there.
 func (d *delivery) close() {
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
 	d.cancel()
+	t := time.AfterFunc(storeGrace, d.giveUp)
 	d.wg.Wait()
+	t.Stop()
+	d.giveUp()
 }
 
 // jitter is a time up to limit, all of them equally likely: those who failed together do not return together.

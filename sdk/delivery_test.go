@@ -908,3 +908,60 @@ func TestCloseEndsAPush(t *testing.T) {
 		}
 	})
 }
+
+// A deafStore answers nothing but the contexts that end.
+type deafStore struct {
+	outbox.Store
+	op string
+}
+
+func (s deafStore) wait(ctx context.Context, op string) error {
+	if op != s.op {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s deafStore) Append(ctx context.Context, m outbox.Message, peers []string) ([]uint64, error) {
+	if err := s.wait(ctx, "append"); err != nil {
+		return nil, err
+	}
+	return s.Store.Append(ctx, m, peers)
+}
+
+func (s deafStore) Delete(ctx context.Context, peer string, seqs ...uint64) error {
+	if err := s.wait(ctx, "delete"); err != nil {
+		return err
+	}
+	return s.Store.Delete(ctx, peer, seqs...)
+}
+
+func (s deafStore) Mark(ctx context.Context, peer string, marks ...outbox.Mark) error {
+	if err := s.wait(ctx, "mark"); err != nil {
+		return err
+	}
+	return s.Store.Mark(ctx, peer, marks...)
+}
+
+func TestCloseWaitsForAStoreThatDoesNotAnswerNoLongerThanItsGrace(t *testing.T) {
+	for _, op := range []string{"append", "delete", "mark"} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, 1, PushOptions{}, deafStore{outbox.NewMemory(outbox.Limits{}), op})
+				if op == "mark" {
+					r.road.set("p0", func(context.Context, []*letter, turn) answer {
+						return answer{whole: reply{kind: quorum.Refused, final: true, err: errors.New("status 400")}, content: true}
+					})
+				}
+				_, _ = r.send(t, "op", 1)
+				synctest.Wait()
+				start := time.Now()
+				r.delivery.close()
+				if took := time.Since(start); took != storeGrace {
+					t.Errorf("closed after %v, want %v", took, storeGrace)
+				}
+			})
+		})
+	}
+}

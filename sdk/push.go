@@ -105,7 +105,12 @@ func (d *delivery) push(ctx context.Context, l *letter, policy quorum.Policy, pe
 		d.record(ctx, p, parcels)
 	} else {
 		done := make(chan struct{})
-		if !d.start(func() { defer close(done); d.record(context.WithoutCancel(ctx), p, parcels) }) {
+		if !d.start(func() {
+			defer close(done)
+			recording, end := d.outlive(ctx)
+			defer end()
+			d.record(recording, p, parcels)
+		}) {
 			return nil, closedError("push")
 		}
 		if d.opts.Ordered {
