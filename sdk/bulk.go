@@ -89,7 +89,7 @@ func (f *Federation) PushAll(ctx context.Context, messages iter.Seq[Message], op
 }
 
 func (f *Federation) choosePeers(names []string) ([]*member, error) {
-	if f.isClosed() {
+	if f.isEnding() {
 		return nil, closedError("bulk")
 	}
 	state := f.state.Load()

@@ -32,6 +32,20 @@ func (f *Federation) checkRedirect(req *http.Request, via []*http.Request) error
 	return nil
 }
 
+// clientTransport is what Client sends with: what the engine behind Push has begun goes on while Shutdown waits for it,
+// and nothing of the caller's begins.
+type clientTransport struct{ f *Federation }
+
+func (t clientTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.f.isEnding() {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, closedError("client")
+	}
+	return roundTripper(t).RoundTrip(req)
+}
+
 // roundTripper is the transport with what a Federation adds above single attempts.
 type roundTripper struct{ f *Federation }
 

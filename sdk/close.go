@@ -8,9 +8,14 @@ import (
 
 func (f *Federation) isClosed() bool { return f.ctx.Err() != nil }
 
-// Shutdown stops new requests, waits within ctx for those in flight and for deliveries under way, and then
-// closes. It returns ctx's error if that came first. Servers are the caller's to shut down, before this.
+// isEnding reports whether nothing new is begun, because of Shutdown or Close.
+func (f *Federation) isEnding() bool { return f.stopping.Load() || f.isClosed() }
+
+// Shutdown stops new requests, which fail with ErrClosed from then on, waits within ctx for those in flight and for
+// deliveries under way, and then closes. It returns ctx's error if that came first. Servers are the caller's to shut down,
+// before this.
 func (f *Federation) Shutdown(ctx context.Context) error {
+	f.stopping.Store(true)
 	err := f.delivery.drain(ctx)
 	err = errors.Join(err, f.transport.Shutdown(ctx))
 	return errors.Join(err, f.Close())

@@ -55,6 +55,7 @@ type Federation struct {
 	distrusted []distrusted
 
 	background sync.WaitGroup
+	stopping   atomic.Bool // Shutdown has begun
 	closing    sync.Once
 	closeErr   error
 }
@@ -91,7 +92,7 @@ func newFederation(ctx context.Context, cfg Builder, policy quorum.Policy, peers
 		return nil, err
 	}
 	f.delivery = newDelivery(cfg.Outbox, f, cfg.Push, policy.AckTimeout, f.sender(), f.events.emit)
-	f.client = &http.Client{Transport: roundTripper{f}, CheckRedirect: f.checkRedirect}
+	f.client = &http.Client{Transport: clientTransport{f}, CheckRedirect: f.checkRedirect}
 	if err := f.update(); err != nil {
 		return nil, fmt.Errorf("sdk: %w", err)
 	}

@@ -34,7 +34,7 @@ const LocalPeer = "local"
 // messages that wait in the outbox, unless PushOptions.Ordered is set. Push is safe for concurrent use;
 // concurrent pushes to one peer share requests when there are many.
 func (f *Federation) Push(ctx context.Context, m Message) (*quorum.Result, error) {
-	if f.isClosed() {
+	if f.isEnding() {
 		return nil, closedError("push")
 	}
 	state := f.state.Load()

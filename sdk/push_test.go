@@ -225,3 +225,49 @@ func TestACrowdAtTheStartIsNoCrowdOfHandshakes(t *testing.T) {
 		t.Errorf("%d requests for 64 messages", n)
 	}
 }
+
+func TestShutdownBeginsNothingNewAndFinishesWhatIsUnderWay(t *testing.T) {
+	entered, release := make(chan struct{}, 100), make(chan struct{})
+	mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{Writes: 1, Inbound: func(int) sdk.Inbound {
+		return sdk.Inbound{Apply: func(context.Context, sdk.Delivery) (quorum.Verdict, error) {
+			entered <- struct{}{}
+			<-release
+			return sdk.Applied, nil
+		}}
+	}})
+	node := mesh.Nodes[0]
+	if _, err := push(t, node, sdk.Message{Operation: "first", Body: []byte("first")}); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- node.Shutdown(ctx) }()
+
+	var err error
+	for end := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		_, err = push(t, node, sdk.Message{Body: []byte("another")})
+	}
+	if !errors.Is(err, sdk.ErrClosed) {
+		t.Errorf("push during a shutdown: %v, want ErrClosed", err)
+	}
+	if _, err := node.Client().Get(mesh.Nodes[1].URL); !errors.Is(err, sdk.ErrClosed) {
+		t.Errorf("request during a shutdown: %v, want ErrClosed", err)
+	}
+	if _, err := node.Pull(ctx, sdk.PullOptions{}, func(context.Context, sdk.Page) error { return nil }); !errors.Is(err, sdk.ErrClosed) {
+		t.Errorf("pull during a shutdown: %v, want ErrClosed", err)
+	}
+	select {
+	case err := <-done:
+		t.Errorf("the shutdown ended with a delivery under way: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if waiting := node.Status().Peers[0].Outbox.Depth; waiting != 0 {
+		t.Errorf("%d messages wait after the shutdown", waiting)
+	}
+}
