@@ -65,6 +65,14 @@ func (a *attempt) run() (resp *http.Response, again bool, err *Error) {
 			}
 		}
 	}
+	if cerr := a.ctx.Err(); rerr == nil && cerr != nil {
+		// net/http closes an HTTP/1 connection for it, with a close_notify first. A handler that returns for that has
+		// answered well, though it did nothing: such an answer may still come through.
+		if resp.Body != nil {
+			_ = resp.Body.Close()
+		}
+		rerr = &Error{Op: "exchange", Kind: KindOf(cerr), Written: true, Err: cerr}
+	}
 	if rerr != nil {
 		ferr := a.failure(rerr)
 		// A certificate that the peer no longer takes may have been replaced here meanwhile.

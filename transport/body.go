@@ -74,17 +74,22 @@ func (b *requestBody) release(end bool) {
 // A responseBody holds its generation until it ends, and names the reason if it breaks.
 type responseBody struct {
 	io.ReadCloser
-	a    *attempt
-	once sync.Once
+	a     *attempt
+	open  bool // its length was not said
+	once  sync.Once
+	short bool // it ended after the request's context, and perhaps for that
 }
 
 func (b *responseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
-		if err != io.EOF {
+		b.once.Do(func() {
+			b.short = b.open && err == io.EOF && b.a.call.req.Context().Err() != nil
+			b.a.end()
+		})
+		if err != io.EOF || b.short {
 			err = b.a.bodyError(err)
 		}
-		b.once.Do(b.a.end)
 	}
 	return n, err
 }

@@ -138,7 +138,7 @@ func (c *call) won(a *attempt, resp *http.Response) *http.Response {
 		a.end()
 		return resp
 	}
-	b := &responseBody{ReadCloser: resp.Body, a: a}
+	b := &responseBody{ReadCloser: resp.Body, a: a, open: resp.ContentLength < 0}
 	if w, ok := resp.Body.(interface{ Write([]byte) (int, error) }); ok {
 		resp.Body = upgradedBody{b, w}
 	} else {
