@@ -36,7 +36,9 @@ func (f *Federation) startScope(ctx context.Context, name string, p TrustProvide
 			if err != nil {
 				return nil, err
 			}
-			f.tellPartial(s, b.partial)
+			if ctx.Err() == nil { // else the answer comes too late to count
+				f.tellPartial(s, b.partial)
+			}
 			return f.holds.admit(ctx, s, b), nil
 		},
 		Watch:    watchOf(p),
@@ -56,8 +58,7 @@ func (f *Federation) startScope(ctx context.Context, name string, p TrustProvide
 	return s, nil
 }
 
-// tellPartial notes whether all of the latest bundle is fresh, and says so when that changes. The source does not pull
-// twice at once.
+// tellPartial notes whether all of the latest bundle is fresh, and says so when that changes.
 func (f *Federation) tellPartial(s *scope, err error) {
 	before := s.why()
 	switch {
