@@ -29,7 +29,7 @@ func (e *eventsOf) add(ev sdk.Event) {
 // await waits for n events, and fails on more.
 func (e *eventsOf) await(t *testing.T, n int) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); e.count() < n && time.Now().Before(end); {
+	for end := time.Now().Add(30 * time.Second); e.count() < n && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
 	if e.count() != n {

@@ -118,31 +118,33 @@ func TestAckMemoryIsBoundedForEachPeer(t *testing.T) {
 }
 
 func TestAcksAreSignedTogetherUnderLoad(t *testing.T) {
-	key := &slowKey{Key: testSigningKey(t, 1)}
-	ring := &keyring{active: key, public: publicOf(key)}
-	var s ackSigner
-	var wg sync.WaitGroup
-	all := make([]*quorum.Ack, 200)
-	for i := range all {
-		all[i] = &quorum.Ack{Operation: numbered(200)[i], Sender: "a", Recipient: "b", Verdict: Applied, Time: time.Now()}
-		wg.Go(func() {
-			if err := s.sign(t.Context(), ring, all[i:i+1]); err != nil {
+	synctest.Test(t, func(t *testing.T) { // they come at once, however slow the machine is
+		key := &slowKey{Key: testSigningKey(t, 1)}
+		ring := &keyring{active: key, public: publicOf(key)}
+		var s ackSigner
+		var wg sync.WaitGroup
+		all := make([]*quorum.Ack, 200)
+		for i := range all {
+			all[i] = &quorum.Ack{Operation: numbered(200)[i], Sender: "a", Recipient: "b", Verdict: Applied, Time: time.Now()}
+			wg.Go(func() {
+				if err := s.sign(t.Context(), ring, all[i:i+1]); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, a := range all {
+			if err := a.Verify(ring.public); err != nil {
 				t.Error(err)
 			}
-		})
-	}
-	wg.Wait()
-	for _, a := range all {
-		if err := a.Verify(ring.public); err != nil {
-			t.Error(err)
 		}
-	}
-	if n := key.calls.Load(); n > 100 {
-		t.Errorf("%d signatures for %d acks that came at once", n, len(all))
-	}
-	if s.signing || s.next != nil {
-		t.Error("the turn was not passed back")
-	}
+		if n := key.calls.Load(); n > 100 {
+			t.Errorf("%d signatures for %d acks that came at once", n, len(all))
+		}
+		if s.signing || s.next != nil {
+			t.Error("the turn was not passed back")
+		}
+	})
 }
 
 // Whoever shares a signature with others waits for it as long as its own context lets it, and no member that gives
