@@ -143,9 +143,13 @@ func (f *certFlow) next(ctx context.Context, now time.Time) (*held, error) {
 	var err error
 	if now.After(leaf.NotAfter) {
 		chain, err = f.authority.renewExpired(ctx, f.now)
-		if err != nil {
+		ended := leaf.NotAfter.UTC().Format(time.RFC3339)
+		switch {
+		case refused(err):
 			err = fmt.Errorf("the certificate ended at %s and cannot be renewed; the provisioner needs `allowRenewalAfterExpiry` for that: %w: %w",
-				leaf.NotAfter.UTC().Format(time.RFC3339), fault.ErrExpired, err)
+				ended, fault.ErrExpired, err)
+		case err != nil:
+			err = fmt.Errorf("the certificate ended at %s; renewing: %w", ended, err)
 		}
 	} else {
 		var fresh crypto.Signer

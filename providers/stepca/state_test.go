@@ -3,6 +3,7 @@ package stepca
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,7 +107,10 @@ func TestRestartWithoutTheCA(t *testing.T) {
 	c.now = func() time.Time { return time.Now().Add(30 * time.Hour) }
 	i = c.Identity(cfg)
 	_, err = i.Identity(t.Context())
-	wantError(t, err, sdk.ErrUnavailable)
+	wantError(t, err, sdk.ErrUnavailable, "ended at", "refused")
+	if errors.Is(err, sdk.ErrExpired) {
+		t.Errorf("the error sends people to the provisioner, and the CA is down: %v", err)
+	}
 	must(t, ca.Start())
 	c.now = time.Now
 	mustIdentity(t, i)
