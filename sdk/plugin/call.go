@@ -134,6 +134,9 @@ func (p *Plugin) meaning(parent, ctx context.Context, in *instance, limit time.D
 	if w, ok := errors.AsType[*wireError](err); ok {
 		return w.error
 	}
+	if end, ok := ctx.Deadline(); ok && status.Code(err) == codes.DeadlineExceeded && time.Until(end) < pipeGrace {
+		<-ctx.Done() // the plugin keeps the same deadline, and its clock rang first
+	}
 	switch {
 	case p.ctx.Err() != nil:
 		return fmt.Errorf("plugin %s: %w", in.name, fault.ErrClosed)

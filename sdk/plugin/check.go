@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -22,6 +23,7 @@ const (
 	maxCertificate = 64 << 10 // octets
 	maxRoots       = 10000
 	maxCRLs        = 1000
+	maxNamed       = 32 // roots with the name of a revocation list's issuer
 	maxChain       = 10
 	maxPublished   = 1000
 )
@@ -30,8 +32,8 @@ func unusable(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", fault.ErrMaterial, fmt.Errorf(format, args...))
 }
 
-// checkTrust makes a bundle of an answer.
-func checkTrust(r *pluginpb.TrustBundleResponse) (*sdk.TrustBundle, error) {
+// checkTrust makes a bundle of an answer, within ctx.
+func checkTrust(ctx context.Context, r *pluginpb.TrustBundleResponse) (*sdk.TrustBundle, error) {
 	switch {
 	case len(r.Roots) == 0:
 		return nil, unusable("the bundle has no root; a bundle without roots trusts nobody")
@@ -41,37 +43,66 @@ func checkTrust(r *pluginpb.TrustBundleResponse) (*sdk.TrustBundle, error) {
 		return nil, unusable("the bundle has %d revocation lists, at most %d are taken", len(r.Crls), maxCRLs)
 	}
 	b := &sdk.TrustBundle{RefreshAfter: fromMillis(r.RefreshAfterMs)}
+	seen := map[string]bool{}
+	named := map[string][]*x509.Certificate{} // by subject
 	for i, der := range r.Roots {
 		c, err := certificate(der)
 		if err != nil {
 			return nil, unusable("root %d: %w", i, err)
 		}
-		if !slices.ContainsFunc(b.Roots, c.Equal) {
+		if !seen[string(der)] {
+			seen[string(der)] = true
 			b.Roots = append(b.Roots, c)
+			named[string(c.RawSubject)] = append(named[string(c.RawSubject)], c)
 		}
 	}
 	for i, der := range r.Crls {
+		if err := ctx.Err(); err != nil { // signatures take time
+			return nil, err
+		}
 		l, err := x509.ParseRevocationList(der)
 		if err != nil {
 			return nil, unusable("revocation list %d: %w", i, err)
 		}
-		for _, root := range b.Roots {
-			if bytes.Equal(root.RawSubject, l.RawIssuer) && bytes.Equal(root.SubjectKeyId, l.AuthorityKeyId) {
-				if err := l.CheckSignatureFrom(root); err != nil {
-					return nil, unusable("revocation list %d is not signed by %q, which it names: %w", i, root.Subject, err)
-				}
-			}
+		if err := checkIssuer(l, named[string(l.RawIssuer)]); err != nil {
+			return nil, unusable("revocation list %d: %w", i, err)
 		}
 		b.CRLs = append(b.CRLs, l)
 	}
 	return b, nil
 }
 
+// checkIssuer checks that a revocation list is signed by one of the roots that have the name and the key identifier that
+// it names, if there are any.
+func checkIssuer(l *x509.RevocationList, named []*x509.Certificate) (err error) {
+	if len(named) > maxNamed {
+		return fmt.Errorf("%d roots have the name of its issuer, at most %d are taken", len(named), maxNamed)
+	}
+	for _, root := range named {
+		if !bytes.Equal(root.SubjectKeyId, l.AuthorityKeyId) {
+			continue
+		}
+		if err = l.CheckSignatureFrom(root); err == nil {
+			return nil
+		}
+		err = fmt.Errorf("it is not signed by %q, which it names: %w", root.Subject, err)
+	}
+	return err
+}
+
 func certificate(der []byte) (*x509.Certificate, error) {
 	if len(der) > maxCertificate {
 		return nil, fmt.Errorf("a certificate of %d octets, at most %d are taken", len(der), maxCertificate)
 	}
-	return x509.ParseCertificate(der)
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	// A longer key takes seconds for each signature.
+	if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > 8*maxSignature {
+		return nil, fmt.Errorf("an RSA key of %d bits, at most %d are taken", k.N.BitLen(), 8*maxSignature)
+	}
+	return c, nil
 }
 
 // checkedIdentity is a chain that has been checked, without a key yet.

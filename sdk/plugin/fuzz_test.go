@@ -93,7 +93,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var trust pluginpb.TrustBundleResponse
 		if proto.Unmarshal(b, &trust) == nil {
-			if bundle, err := checkTrust(&trust); err == nil && (len(bundle.Roots) == 0 || bundle.RefreshAfter < 0) {
+			if bundle, err := checkTrust(t.Context(), &trust); err == nil && (len(bundle.Roots) == 0 || bundle.RefreshAfter < 0) {
 				t.Errorf("accepted %v", bundle)
 			}
 		}

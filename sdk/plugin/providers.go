@@ -47,8 +47,11 @@ func (p *Plugin) pullTrust(ctx context.Context, in *instance) (*sdk.TrustBundle,
 	if err != nil {
 		return nil, err
 	}
-	b, err := checkTrust(answer)
+	b, err := checkTrust(ctx, answer)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
 		return nil, p.reject(in, fault.RoleTrust, err)
 	}
 	if why := clean(in.logs.redact(answer.Partial)); why != "" {
