@@ -123,10 +123,7 @@ func (i *identity) spki() string {
 
 // refusalOf reads what a status other than 200 says.
 func refusalOf(resp *http.Response) answer {
-	a := answer{whole: reply{kind: quorum.Refused, err: fmt.Errorf("status %d", resp.StatusCode)}}
-	if tag := signer.RefusalOf(resp); tag != "" {
-		a.whole.err = fmt.Errorf("status %d, %s", resp.StatusCode, tag)
-	}
+	a := answer{whole: reply{kind: quorum.Refused, err: refused(resp)}}
 	if resp.StatusCode/100 == 2 { // no refusal, and no ack
 		a.whole = reply{kind: quorum.Unknown, err: fmt.Errorf("status %d, which acks nothing", resp.StatusCode)}
 	}

@@ -271,3 +271,13 @@ func TestShutdownBeginsNothingNewAndFinishesWhatIsUnderWay(t *testing.T) {
 		t.Errorf("%d messages wait after the shutdown", waiting)
 	}
 }
+
+// A node that serves nothing is no node: its peers cannot have its keys. Whoever sees the failure learns why.
+func TestANodeThatServesNoKeysIsToldWhatToDo(t *testing.T) {
+	mesh := sdktest.Mesh(t, 2, sdktest.MeshOptions{Writes: 2})
+	mesh.Nodes[0].Stop()
+	_, err := push(t, mesh.Nodes[0], sdk.Message{Body: []byte("x")})
+	if err == nil || !strings.Contains(err.Error(), "key_unavailable") || !strings.Contains(err.Error(), "serve Handler") {
+		t.Errorf("got %v, want the tag and the cure", err)
+	}
+}
