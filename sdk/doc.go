@@ -17,6 +17,9 @@
 //	}
 //	defer fed.Close()
 //
+// A node serves Handler, by Server or another server: there peers push to it and, before they take anything that it
+// has signed, fetch its keys. Then Push sends to all.
+//
 // Providers are one method each: TrustProvider, IdentityProvider, KeyProvider. The folders under providers/ have
 // those for files, Vault and step-ca; package sdk/plugin runs one in another process and language; TrustFunc,
 // IdentityFunc and KeyFunc make one of a function. The package does the rest: scheduling, backoff, keeping the

@@ -31,6 +31,14 @@ func ExampleBuilder() {
 	}
 	defer fed.Close()
 
+	server := fed.Server(fed.Handler(sdk.Inbound{Apply: func(_ context.Context, d sdk.Delivery) (quorum.Verdict, error) {
+		fmt.Printf("%s from %s\n", d.Body, d.Peer.Name)
+		return sdk.Applied, nil
+	}}))
+	server.Addr = ":9077"
+	go func() { log.Print(server.ListenAndServeTLS("", "")) }() // peers push here, and fetch this node's keys
+	defer server.Close()
+
 	result, err := fed.Push(ctx, sdk.Message{Body: []byte("hello")})
 	if err != nil {
 		log.Print(err)

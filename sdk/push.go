@@ -28,7 +28,7 @@ const LocalPeer = "local"
 // no longer be reached, Push returns before that. It then returns a *quorum.NotMetError, which says why and
 // what became of the message at each node. An error that matches ErrMessage means that nothing was recorded
 // or sent; one of the outbox, that the message was sent and not recorded. ctx reaches the outbox, so that a
-// store of the caller's can take part in a transaction.
+// store of the caller's can commit its transaction with the record (outbox.Store).
 //
 // Pushing the same operation with the same body again is safe at any time. A new push may overtake older
 // messages that wait in the outbox, unless PushOptions.Ordered is set. Push is safe for concurrent use;

@@ -18,8 +18,9 @@ const (
 
 // Server returns an HTTP server for h, set up for peers: TLS that follows every rotation and lets peers in alone,
 // connections that a change of trust closes, limits on headers, and idle connections kept longer than peers keep
-// theirs. Start it with ListenAndServeTLS("", "") or ServeTLS(l, "", ""), or Serve(f.Listener(l)); stop it with
-// its own Shutdown, before the Federation's. Fields may be changed before it starts, TLSConfig excepted.
+// theirs. Start it with ListenAndServeTLS("", ""), at its Addr, which is port 443 unless it is set, or with
+// ServeTLS(l, "", "") or Serve(f.Listener(l)); stop it with its own Shutdown, before the Federation's. Fields may be
+// changed before it starts, TLSConfig excepted.
 //
 // h is called for whoever TLS lets in: wrap it in Verify, or use Handler, to have messages verified. A request
 // that comes without TLS is refused.

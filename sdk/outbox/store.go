@@ -69,7 +69,8 @@ type Store interface {
 	// peers; 0 for a peer whose queue is full, which is no error. It does not keep m.Body's backing
 	// array from being read by others, and expects it never to change. ErrTooLarge says that m can never fit.
 	//
-	// The context is Push's, so that a store of the caller's can find its transaction in it.
+	// The context is Push's, so that a store of the caller's can find the caller's open transaction in it, add its rows
+	// and commit it. It must be committed when Append returns: entries that peers ack are deleted from then on.
 	Append(ctx context.Context, m Message, peers []string) ([]uint64, error)
 	// Read returns entries of a peer in ascending Seq. An unknown peer has none.
 	Read(ctx context.Context, peer string, q Query) ([]Entry, error)
