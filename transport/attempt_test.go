@@ -420,7 +420,7 @@ func TestWarmDialsEachPeerOnceAndReportsTheRest(t *testing.T) {
 	b := newNode(t, "b", transport.Options{}, nil)
 	c := newNode(t, "c", transport.Options{}, nil)
 	join(t, ca, a, b, c)
-	_ = c.srv.Close()
+	c.stop()
 	for range 2 {
 		err := a.tr.Warm(t.Context())
 		var te *transport.Error

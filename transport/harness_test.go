@@ -32,6 +32,7 @@ type node struct {
 	name   string
 	tr     *transport.Transport
 	srv    *http.Server
+	stop   func() // ends the server; when it returns, nothing listens
 	addr   string
 	conns  atomic.Int64 // TCP connections accepted
 	hits   atomic.Int64 // requests served
@@ -149,10 +150,11 @@ func newNode(t testing.TB, name string, opts transport.Options, h http.Handler) 
 		defer close(done)
 		_ = n.srv.Serve(tl)
 	}()
-	t.Cleanup(func() {
+	n.stop = func() {
 		_ = n.srv.Close()
-		<-done
-	})
+		<-done // a Serve that Close came before closes the listener itself
+	}
+	t.Cleanup(n.stop)
 	return n
 }
 
