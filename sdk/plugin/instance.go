@@ -318,8 +318,8 @@ func (in *instance) digest() string {
 	return in.image.digest
 }
 
-// stop ends the process and waits for everything that belongs to it: politely first unless now is set, and
-// in any case within Limits.Stop.
+// stop ends the process and waits for everything that belongs to it: politely first unless now is set. It
+// takes Limits.Stop for that at most, and as long again for a process that the kernel does not end.
 func (in *instance) stop(now bool) {
 	in.giveUp(fmt.Errorf("stopped: %w", fault.ErrClosed), false)
 	if in.proc != nil && in.proc.pid > 0 {

@@ -305,8 +305,8 @@ func (p *Plugin) take(ctx context.Context) error {
 
 func (p *Plugin) give() { p.turn <- struct{}{} }
 
-// Close stops the plugin and waits until its process is gone, Limits.Stop at most. Calls under way end with
-// ErrClosed. It is idempotent.
+// Close stops the plugin and waits until its process is gone: it has Limits.Stop to end when asked, is then killed, and is
+// left to the kernel where that has not ended it in as long again. Calls under way end with ErrClosed. It is idempotent.
 func (p *Plugin) Close() error {
 	p.cancel()
 	<-p.done
