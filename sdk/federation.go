@@ -251,7 +251,11 @@ func (f *Federation) SetPeers(ctx context.Context, peers []Peer) error {
 		return fmt.Errorf("sdk: set peers: %w", err)
 	}
 	f.state.Store(after)
-	if err := f.update(); err != nil {
+	err = f.update()
+	if f.isClosed() { // Close may have closed what belongs to the peers of before alone
+		err = ErrClosed
+	}
+	if err != nil {
 		f.state.Store(before)
 		_ = f.directory.SetPeers(before.directoryPeers()) // it was accepted before
 		undo()

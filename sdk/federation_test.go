@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net/http"
@@ -583,5 +584,53 @@ func TestNothingWorksAfterClose(t *testing.T) {
 	}
 	if !fed.Status().Closed {
 		t.Error("status does not say closed")
+	}
+}
+
+// A slowTrust answers when it is told to, and says when its Watch has ended.
+type slowTrust struct {
+	roots   []*x509.Certificate
+	asked   chan struct{}
+	answer  chan struct{}
+	watched chan struct{}
+}
+
+func (s *slowTrust) TrustBundle(context.Context) (*sdk.TrustBundle, error) {
+	select {
+	case s.asked <- struct{}{}:
+	default:
+	}
+	<-s.answer
+	return &sdk.TrustBundle{Roots: s.roots}, nil
+}
+
+func (s *slowTrust) Watch(ctx context.Context, _ func()) error {
+	<-ctx.Done()
+	close(s.watched)
+	return ctx.Err()
+}
+
+func TestPeersThatAreSetDuringACloseLeaveNothingBehind(t *testing.T) {
+	m := newMesh(t, 2, echo, nil)
+	fed := m.nodes[0].fed
+	trust := &slowTrust{
+		roots: certs(m.ca.Certificate), asked: make(chan struct{}, 1), answer: make(chan struct{}), watched: make(chan struct{}),
+	}
+	peers := fed.Peers()
+	peers[0].Trust = trust
+	set := make(chan error, 1)
+	go func() { set <- fed.SetPeers(t.Context(), peers) }()
+	<-trust.asked
+	if err := fed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(trust.answer)
+	if err := <-set; !errors.Is(err, sdk.ErrClosed) {
+		t.Errorf("got %v, want ErrClosed", err)
+	}
+	select {
+	case <-trust.watched:
+	case <-time.After(10 * time.Second):
+		t.Error("the provider is watched after Close")
 	}
 }
