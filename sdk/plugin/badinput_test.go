@@ -91,6 +91,16 @@ func TestAPluginThatCannotStartIsAClearErrorWithinItsBound(t *testing.T) {
 			c.Path, c.SHA256, c.Unpinned, c.Args = "/bin/echo", "", true, []string{"hello"}
 		}, fault.ErrUnavailable, `printed "hello"`},
 		{"reserved name in the environment", "good", func(_ testing.TB, c *plugin.Config) { c.Env = []string{"PLUGIN_CLIENT_CERT=x"} }, fault.ErrConfig, "Env"},
+		{"an argument with a NUL", "good", func(_ testing.TB, c *plugin.Config) { c.Args = append(c.Args, "a\x00b") }, fault.ErrConfig, "Args"},
+		{"arguments without end", "good", func(_ testing.TB, c *plugin.Config) { c.Args = append(c.Args, strings.Repeat("x", 8<<20)) }, fault.ErrConfig, "Args and Env"},
+		{"a relative folder for the socket", "good", func(_ testing.TB, c *plugin.Config) { c.TempDir = "x" }, fault.ErrConfig, "not absolute"},
+		{"no folder for the socket", "good", func(t testing.TB, c *plugin.Config) { c.TempDir = filepath.Join(t.TempDir(), "none") }, fault.ErrUnavailable, "TempDir"},
+		{"a setting that is no text", "good", func(_ testing.TB, c *plugin.Config) { c.Settings = map[string]string{"x": "\xff"} }, fault.ErrConfig, `Settings: "x" is not UTF-8`},
+		{"a secret whose name is no text", "good", func(_ testing.TB, c *plugin.Config) { c.Secrets = map[string]plugin.Secret{"\xff": "x"} }, fault.ErrConfig, "Secrets"},
+		{"an instance that is no text", "good", func(_ testing.TB, c *plugin.Config) { c.InstanceID = "\xff" }, fault.ErrConfig, "InstanceID"},
+		{"a setting of 17 MiB", "good", func(_ testing.TB, c *plugin.Config) {
+			c.Settings = map[string]string{"x": strings.Repeat("x", 17<<20)}
+		}, fault.ErrConfig, "Limits.Message"},
 		{"prints first", "prints", nil, fault.ErrUnavailable, "standard output belongs to the handshake"},
 		{"prints without end", "prints-on", nil, fault.ErrUnavailable, "longer than 8192 octets"},
 		{"prints a long handshake line", "long-line", nil, fault.ErrUnavailable, "longer than 8192 octets"},

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -46,7 +47,7 @@ type Config struct {
 	// InstanceID names this use of the plugin towards it. Default: random for each Open.
 	InstanceID string
 
-	// TempDir is where the private folder for the socket is made. Default: the system's folder for
+	// TempDir is where the private folder for the socket is made. It must be absolute. Default: the system's folder for
 	// temporary files, or a shorter one where a socket's path would be too long.
 	TempDir string
 
@@ -168,6 +169,20 @@ func (c *Config) validate() error {
 	case pins > 0 && c.Unpinned:
 		bad("Unpinned", "set together with a digest; choose one")
 	}
+	for _, a := range c.Args {
+		if strings.ContainsRune(a, 0) {
+			bad("Args", "%q has a NUL, which no argument can have", a)
+		}
+	}
+	if c.TempDir != "" && !filepath.IsAbs(c.TempDir) {
+		bad("TempDir", "%q is not absolute; the plugin runs in another folder", c.TempDir)
+	}
+	if err := sendable(c.Settings, c.Secrets); err != nil {
+		errs = append(errs, err)
+	}
+	if !utf8.ValidString(c.InstanceID) {
+		bad("InstanceID", "%q is not UTF-8", c.InstanceID)
+	}
 	for _, e := range c.Env {
 		name, _, _ := strings.Cut(e, "=")
 		if name == "" || strings.HasPrefix(name, "PLUGIN_") || name == cookieKey || strings.ContainsRune(e, 0) {
@@ -175,6 +190,21 @@ func (c *Config) validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// sendable reports a setting that cannot be sent: a plugin in another language could not read it.
+func sendable(settings map[string]string, secrets map[string]Secret) error {
+	for name, value := range settings {
+		if !utf8.ValidString(name) || !utf8.ValidString(value) {
+			return &fault.ConfigError{Field: "Settings", Err: fmt.Errorf("%q is not UTF-8; settings are text, secrets may be anything", name)}
+		}
+	}
+	for name := range secrets {
+		if !utf8.ValidString(name) {
+			return &fault.ConfigError{Field: "Secrets", Err: fmt.Errorf("the name %q is not UTF-8", name)}
+		}
+	}
+	return nil
 }
 
 func isDigest(s string) bool {

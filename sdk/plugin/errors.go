@@ -98,6 +98,8 @@ func fromStatus(err error, redact func(string) string) (time.Duration, error) {
 	switch {
 	case st.Code() == codes.ResourceExhausted && strings.Contains(text, "received message larger than max"):
 		return 0, &remoteError{text: "the answer is too large: " + text, is: fault.ErrMaterial}
+	case st.Code() == codes.ResourceExhausted && strings.Contains(text, "trying to send message larger than max"):
+		return 0, &remoteError{text: "the request is too large for Limits.Message: " + text, is: fault.ErrConfig}
 	case st.Code() == codes.DeadlineExceeded:
 		return 0, &remoteError{text: "no answer in time: " + text, is: fault.ErrUnavailable, cause: context.DeadlineExceeded}
 	}

@@ -98,7 +98,7 @@ func (im *image) makePrivate(c *Config) (err error) {
 		return nil
 	}
 	if im.private, err = os.MkdirTemp(c.TempDir, "fedplugin"); err != nil {
-		return fmt.Errorf("a private folder for the copy: %w", err)
+		return fmt.Errorf("a private folder for the copy (TempDir): %w: %w", fault.ErrUnavailable, err)
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func launch(ctx context.Context, im *image, c *Config, generation uint64, logs *
 		return nil, fmt.Errorf("plugin: certificate for the socket: %w", err)
 	}
 	if in.dir, err = socketDir(c.TempDir); err != nil {
-		return nil, fmt.Errorf("plugin: folder for the socket: %w", err)
+		return nil, fmt.Errorf("plugin: a folder for the socket (TempDir): %w: %w", fault.ErrUnavailable, err)
 	}
 	client := goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig:  goplugin.HandshakeConfig{MagicCookieKey: cookieKey, MagicCookieValue: cookieValue},

@@ -250,6 +250,9 @@ func (p *Plugin) lacksLocked(r fault.Role) error {
 // Configure puts other settings and secrets in force, for the process in service and every later one. After
 // an error those of before stay in force; a configuration that the plugin refuses wraps ErrConfig.
 func (p *Plugin) Configure(ctx context.Context, settings map[string]string, secrets map[string]Secret) error {
+	if err := sendable(settings, secrets); err != nil {
+		return fmt.Errorf("plugin: %w", err)
+	}
 	if err := p.take(ctx); err != nil {
 		return err
 	}
@@ -285,6 +288,9 @@ func (p *Plugin) Configure(ctx context.Context, settings map[string]string, secr
 // Validate asks the plugin whether settings and secrets can work, without using them. A plugin that cannot
 // tell is ErrUnsupported.
 func (p *Plugin) Validate(ctx context.Context, settings map[string]string, secrets map[string]Secret) error {
+	if err := sendable(settings, secrets); err != nil {
+		return fmt.Errorf("plugin: %w", err)
+	}
 	s := Settings{Values: settings, Secrets: secrets, InstanceID: p.instanceID}
 	return p.call(ctx, "", "validate", p.limits.Call, true, func(ctx context.Context, in *instance) error {
 		return in.validate(ctx, s)

@@ -155,6 +155,8 @@ func notStarted(err error) error {
 		return err
 	}
 	switch { // the path may be one in memory, which says nothing
+	case errors.Is(err, syscall.E2BIG):
+		return fmt.Errorf("%w: %w: Args and Env are longer than the system takes; settings may be long", fault.ErrConfig, pe.Err)
 	case errors.Is(err, syscall.ENOEXEC):
 		return fmt.Errorf("%w: %w: it is no program for this machine; a script begins with #! and its interpreter", fault.ErrConfig, pe.Err)
 	case errors.Is(err, fs.ErrNotExist):

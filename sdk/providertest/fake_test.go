@@ -188,6 +188,25 @@ func common[V any](t *testing.T) []defect[V] {
 				return kept, nil
 			}
 		}, "Rotate", "returned what it did before", true},
+		{"returns what was after what is", func(f *fake[V]) {
+			var values []any
+			pulls := 0
+			f.pull = func(ctx context.Context, v V, err error) (V, error) {
+				if err != nil {
+					return zero, err
+				}
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				if len(values) == 0 || values[len(values)-1] != any(v) {
+					values, pulls = append(values, v), 0
+				}
+				pulls++
+				if len(values) > 1 && pulls == 2 {
+					return values[0].(V), nil
+				}
+				return v, nil
+			}
+		}, "Rotate", "the second differs", false},
 		{"keeps quiet about changes", func(f *fake[V]) {
 			f.watch = func(ctx context.Context, _ func()) error { <-ctx.Done(); return nil }
 		}, "Watch", "was not called", true},

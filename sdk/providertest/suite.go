@@ -172,6 +172,9 @@ func (s *suite[P, V]) rotate(t tb) {
 		if after == before {
 			t.Fatalf("rotation %d: the pull returned what it did before: %s", i+1, after)
 		}
+		if again := s.role.print(s.must(t, p)); again != after {
+			t.Fatalf("rotation %d: of two pulls after it the second differs: %s\n%s", i+1, after, again)
+		}
 		before = after
 	}
 	v := s.role.print(first)
