@@ -87,9 +87,7 @@ func TestTheBodyIsClosedInEveryCase(t *testing.T) {
 		})
 	}
 	mustSend(t, a, b, "x")
-	if n := peerStats(t, a.tr, "b").InFlight; n != [2]int{} {
-		t.Errorf("in flight %v", n)
-	}
+	eventually(t, "nothing in flight", func() bool { return peerStats(t, a.tr, "b").InFlight == [2]int{} })
 }
 
 func TestContextsEndRequests(t *testing.T) {

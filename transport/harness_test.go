@@ -123,9 +123,12 @@ func (n *node) echo(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// newNode starts a member; h may be nil for echo.
+// newNode starts a member; h may be nil for echo. A connection may take as long as a busy machine needs.
 func newNode(t testing.TB, name string, opts transport.Options, h http.Handler) *node {
 	t.Helper()
+	if opts.ConnectTimeout == 0 {
+		opts.ConnectTimeout = patient
+	}
 	n := &node{name: name}
 	n.tr, n.events = newTransport(t, opts)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,8 +1,10 @@
 package transport_test
 
 import (
+	"context"
 	"io"
 	"log"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -31,10 +33,50 @@ func TestRequestsReachAPeerAndNameTheSender(t *testing.T) {
 	})
 }
 
+// openConns counts the connections that it dialled and that are open.
+type openConns struct {
+	mu        sync.Mutex
+	now, peak int
+}
+
+func (o *openConns) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.now++
+	o.peak = max(o.peak, o.now)
+	return &openConn{Conn: c, of: o}, nil
+}
+
+func (o *openConns) most() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.peak
+}
+
+type openConn struct {
+	net.Conn
+	of   *openConns
+	once sync.Once
+}
+
+func (c *openConn) Close() error {
+	c.once.Do(func() {
+		c.of.mu.Lock()
+		defer c.of.mu.Unlock()
+		c.of.now--
+	})
+	return c.Conn.Close()
+}
+
 func TestConcurrentRequestsShareThePoolWithinItsLimit(t *testing.T) {
 	protocols(t, func(t *testing.T, p transport.Protocol) {
 		ca := sdktest.NewCA(t)
-		a := newNode(t, "a", transport.Options{Protocol: p, MaxConns: 4}, nil)
+		var open openConns
+		a := newNode(t, "a", transport.Options{Protocol: p, MaxConns: 4, Dial: open.dial}, nil)
 		b := newNode(t, "b", transport.Options{}, nil)
 		join(t, ca, a, b)
 		var wg sync.WaitGroup
@@ -48,13 +90,14 @@ func TestConcurrentRequestsShareThePoolWithinItsLimit(t *testing.T) {
 			}()
 		}
 		wg.Wait()
-		st := peerStats(t, a.tr, "b")
-		// One that a busy machine was too slow for has been replaced.
-		if n := uint64(b.conns.Load()); n > 4+st.DialErrors+st.Retired {
-			t.Errorf("%d connections, %d dials failed, %d were retired, want at most 4 others", n, st.DialErrors, st.Retired)
+		// They may be more in all: net/http closes one that on a busy machine seems to write still.
+		if n := open.most(); n > 4 {
+			t.Errorf("%d connections at once, want at most 4", n)
 		}
-		if st.InFlight != [2]int{} || st.Attempts != 320 {
-			t.Errorf("stats %+v, want nothing in flight after 320 attempts", st)
+		if n := peerStats(t, a.tr, "b").Attempts; n != 320 {
+			t.Errorf("%d attempts, want 320", n)
 		}
+		// net/http may tell of the end of an exchange on a goroutine of its own.
+		eventually(t, "nothing in flight", func() bool { return peerStats(t, a.tr, "b").InFlight == [2]int{} })
 	})
 }
