@@ -227,7 +227,23 @@ func (p *pool) putLocked(c *conn) {
 		}
 	case !c.h2:
 		p.idle = append(p.idle, c)
+	case idle && p.surplusLocked(c):
+		p.discardLocked(c)
 	}
+}
+
+// surplusLocked reports whether an idle HTTP/2 connection is one more than the requests of late would need, and one to
+// spare. Those that are made for a repetition alone would add up, since a failed exchange does not end a connection.
+func (p *pool) surplusLocked(c *conn) bool {
+	streams := max(min(maxStreams, c.cc.Available()), 1)
+	need := (max(p.peak, p.recent, 1)+streams-1)/streams + 1
+	have := 0
+	for _, x := range p.shared {
+		if !x.retired {
+			have++
+		}
+	}
+	return have > need
 }
 
 // giveLocked promises c to a waiter.
