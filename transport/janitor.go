@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// janitor does what the passing of time demands: it closes idle connections, takes those out of service whose
-// certificates ended, and tells of CRLs that nobody renewed.
+// janitor does what the passing of time demands: it closes idle connections, forgets those that a server closed, takes
+// those out of service whose certificates ended, and tells of CRLs that nobody renewed.
 func (t *Transport) janitor() {
 	every := min(15*time.Second, max(t.opts.IdleTimeout/4, 10*time.Millisecond))
 	tick := time.NewTicker(every)
@@ -29,6 +29,12 @@ func (t *Transport) sweep(now time.Time) {
 				t.event(Event{Type: EventPeerExpired, Peer: t.nameOf(p.member), Generation: g.id, N: n})
 			}
 		}
+	}
+	t.mu.Lock()
+	adopters := t.adopters
+	t.mu.Unlock()
+	for _, a := range adopters {
+		a.sweep()
 	}
 	s := t.snap.Load()
 	if s == nil {

@@ -198,3 +198,40 @@ func TestAConfiguredServerClosesAConnectionThatNeverShakesHands(t *testing.T) {
 		t.Errorf("one that did is closed: %v", err)
 	}
 }
+
+// A server whose ConnState is set after ConfigureServer tells nobody of the end of its connections.
+func TestTheEndOfAServersConnectionsIsNoticed(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{IdleTimeout: 40 * time.Millisecond}, nil)
+	join(t, ca, a, b)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{ErrorLog: silentLog, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+	})}
+	b.tr.ConfigureServer(srv)
+	srv.ConnState = func(net.Conn, http.ConnState) {}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = srv.ServeTLS(l, "", "")
+	}()
+	defer func() {
+		_ = srv.Close()
+		<-done
+	}()
+	p := b.peer()
+	p.URL = "https://" + l.Addr().String()
+	update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{p}})
+	for range 5 {
+		resp, err := a.tr.RoundTrip(request(t, t.Context(), http.MethodGet, &node{addr: l.Addr().String()}, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+	}
+	eventually(t, "none is counted any more", func() bool { return b.tr.Stats().Inbound == 0 })
+}

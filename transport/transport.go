@@ -34,10 +34,11 @@ type Transport struct {
 	update    sync.Mutex // one change of snapshot at a time
 	snapshots uint64     // guarded by update
 
-	mu     sync.Mutex // guards the generations that do not serve
-	next   *generation
-	lastID uint64
-	old    map[*generation]struct{}
+	mu       sync.Mutex // guards the generations that do not serve, and adopters
+	next     *generation
+	lastID   uint64
+	old      map[*generation]struct{}
+	adopters []*adopter // of the servers that were configured
 
 	stopping atomic.Bool // Shutdown: no new requests
 	inFlight atomic.Int64
