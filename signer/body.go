@@ -2,6 +2,7 @@ package signer
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -65,7 +66,7 @@ func (s *Signer) takeBody(req *http.Request) (*Content, error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return NewContent(nil), nil
 	}
-	data, err := readAll(req.Body, req.ContentLength, s.config.MaxBody)
+	data, err := readWithin(req.Context(), req.Body, req.ContentLength, s.config.MaxBody)
 	if cerr := req.Body.Close(); err == nil {
 		err = cerr
 	}
@@ -88,6 +89,28 @@ func (s *Signer) bodyError(err error) error {
 		return fmt.Errorf("signer: the body is larger than MaxBody, %d bytes: %w", s.config.MaxBody, fault.ErrConfig)
 	}
 	return fmt.Errorf("signer: read the body: %w", err)
+}
+
+// readWithin is readAll for as long as the context lasts, whatever the body waits for.
+func readWithin(ctx context.Context, r io.Reader, length, limit int64) ([]byte, error) {
+	if ctx.Done() == nil {
+		return readAll(r, length, limit)
+	}
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() { // ends with the read, which the closing of the body may end
+		data, err := readAll(r, length, limit)
+		done <- result{data, err}
+	}()
+	select {
+	case got := <-done:
+		return got.data, got.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func readAll(r io.Reader, length, limit int64) ([]byte, error) {

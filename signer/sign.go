@@ -16,8 +16,9 @@ import (
 // must not change afterwards, and a repeat is signed again. It replaces the signature's header fields. A
 // body without a Content-Type gets application/octet-stream. A request that cannot be signed
 // unambiguously (Content-Encoding, a URL with a bare "?" or a fragment, a host that is not ASCII, CONNECT)
-// matches ErrConfig. The request's context bounds a key that lives elsewhere, whose signatures are checked
-// before use: one that does not hold matches ErrMaterial. On an error the request must not be sent.
+// matches ErrConfig. The request's context bounds the reading of a body without GetBody, and a key that lives
+// elsewhere, whose signatures are checked before use: one that does not hold matches ErrMaterial. On an error the
+// request must not be sent.
 func (s *Signer) Sign(req *http.Request, to Audience) error {
 	if req == nil || req.URL == nil {
 		return fmt.Errorf("signer: sign: no request: %w", fault.ErrConfig)

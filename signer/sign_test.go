@@ -251,6 +251,22 @@ func TestSignIsBoundedByTheRequestsContextAndChecksARemoteKey(t *testing.T) {
 	}
 }
 
+func TestSignDoesNotWaitForABodyBeyondItsContext(t *testing.T) {
+	body, caller := io.Pipe()
+	defer caller.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, pushURL, io.NopCloser(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	watchdog := time.AfterFunc(20*time.Second, func() { _ = caller.CloseWithError(errors.New("it waited for the body")) })
+	defer watchdog.Stop()
+	if err := newNode(t).signer.Sign(req, signer.Audience{To: "b.example"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the end of the context", err)
+	}
+}
+
 func TestSignerRefusesABadConfiguration(t *testing.T) {
 	for field, c := range map[string]signer.Config{
 		"Key":     {},
