@@ -117,7 +117,11 @@ func (a *attempt) exchange(req *http.Request) (*http.Response, error) {
 	if prepare := a.call.t.opts.Prepare; prepare != nil {
 		if err := prepare(req, a.call.entry.peer, a.n); err != nil {
 			cn.cc.Release()
-			return nil, &Error{Op: "prepare", Kind: KindPrepare, Err: err}
+			kind := KindPrepare
+			if cerr := a.ctx.Err(); cerr != nil {
+				kind = KindOf(cerr)
+			}
+			return nil, &Error{Op: "prepare", Kind: kind, Err: err}
 		}
 	}
 	if cn.h2 {

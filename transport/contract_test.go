@@ -125,6 +125,26 @@ func TestContextsEndRequests(t *testing.T) {
 	})
 }
 
+func TestAContextThatEndsInPrepareIsNoFaultOfIt(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{Prepare: func(req *http.Request, _ transport.Peer, _ int) error {
+		<-req.Context().Done()
+		return req.Context().Err()
+	}}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	if err := a.tr.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, _, err := send(ctx, a, b, "x")
+	wantKind(t, err, transport.KindTimeout)
+	if !transport.Unsent(err) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want it unsent at the end of its context", err)
+	}
+}
+
 func TestLanesNeverShareAConnection(t *testing.T) {
 	protocols(t, func(t *testing.T, p transport.Protocol) {
 		ca := sdktest.NewCA(t)
