@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// traffic is notes being written, one every 20 ms, from start to stop.
+// traffic is notes being written, one after the other and at most one every 20 ms, from start to stop.
 type traffic struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -30,7 +30,7 @@ func startTraffic(ctx context.Context, n *node) *traffic {
 				return
 			case <-tick.C:
 			}
-			t.done.Go(func() { t.write(ctx, n) })
+			t.write(ctx, n)
 		}
 	})
 	return t
