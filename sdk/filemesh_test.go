@@ -57,6 +57,7 @@ func fileMesh(t *testing.T, ca *sdktest.CA, count int, prepare func(*fileNode), 
 			Quorum:   quorum.Policy{Writes: count, AckTimeout: 20 * time.Second}, // far beyond what a busy machine needs
 			OnEvent:  n.onEvent,
 		}
+		b.Transport.ConnectTimeout = b.Quorum.AckTimeout
 		for _, p := range nodes {
 			if p != n {
 				b.Peers = append(b.Peers, sdk.Peer{Name: p.name, URL: p.url(), ServerName: p.name + ".example"})

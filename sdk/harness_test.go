@@ -166,6 +166,7 @@ func newMesh(t *testing.T, count int, h http.Handler, change func(n *node, b *sd
 			Quorum:  quorum.Policy{Writes: quorum.Majority},
 			OnEvent: n.onEvent,
 		}
+		b.Transport.ConnectTimeout = 20 * time.Second // a busy machine is not what is tested
 		for _, p := range m.nodes {
 			if p != n {
 				b.Peers = append(b.Peers, sdk.Peer{Name: p.name, URL: p.url(), ServerName: p.name + ".example"})

@@ -66,7 +66,7 @@ type MeshNode struct {
 	fail     error
 }
 
-// meshPatience is the AckTimeout of a mesh: a test that runs on a busy machine is no failure.
+// meshPatience is the AckTimeout and the ConnectTimeout of a mesh: a test that runs on a busy machine is no failure.
 const meshPatience = 30 * time.Second
 
 // Mesh starts n nodes that federate with one another: a certificate authority, certificates, signing keys and mTLS
@@ -112,6 +112,7 @@ func Mesh(t MeshTB, n int, options ...MeshOptions) *MeshNetwork {
 			Identity: meshProvider{node: node},
 			Quorum:   quorum.Policy{Writes: o.Writes, AckTimeout: meshPatience},
 		}
+		b.Transport.ConnectTimeout = meshPatience
 		if !o.Unsigned {
 			node.newKey(t)
 			b.Key = meshProvider{node: node}
