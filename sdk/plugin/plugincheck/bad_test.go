@@ -100,7 +100,7 @@ func bad(mode string) {
 	}
 	b.key = ed25519.NewKeyFromSeed(seed[:])
 	b.tls = b.key
-	if mode == "one-salt" {
+	if b.mode == "one-salt" || b.mode == "pss" {
 		b.tls, _ = rsa.GenerateKey(rand.Reader, 2048)
 	}
 	template := &x509.Certificate{
@@ -325,7 +325,7 @@ func (b badIdentity) Identity(context.Context, *pluginpb.IdentityRequest) (*plug
 		return r, b.ready()
 	}
 	r := &pluginpb.IdentityResponse{Chain: [][]byte{b.leaf}, Fingerprint: print(b.tls), SignatureSchemes: []uint32{uint32(tls.Ed25519)}}
-	if b.mode == "one-salt" {
+	if b.mode == "one-salt" || b.mode == "pss" {
 		r.SignatureSchemes = []uint32{uint32(tls.PSSWithSHA256), uint32(tls.PSSWithSHA512)}
 	}
 	return r, b.ready()
@@ -365,6 +365,15 @@ func (b *badPlugin) sign(fingerprint, message []byte) (*pluginpb.SignResponse, e
 }
 
 func (b badIdentity) Sign(_ context.Context, r *pluginpb.IdentitySignRequest) (*pluginpb.SignResponse, error) {
+	if b.mode == "pss" && string(r.Fingerprint) == string(print(b.tls)) {
+		// A key that does what it declared and nothing else, as one in a vault.
+		hash := map[pluginpb.Hash]crypto.Hash{pluginpb.Hash_HASH_SHA256: crypto.SHA256, pluginpb.Hash_HASH_SHA512: crypto.SHA512}[r.Hash]
+		if r.Algorithm != pluginpb.SignatureAlgorithm_SIGNATURE_ALGORITHM_RSA_PSS || hash == 0 {
+			return nil, status.Error(codes.Unimplemented, "PSS only")
+		}
+		sig, err := b.tls.Sign(rand.Reader, r.Input, &rsa.PSSOptions{Hash: hash, SaltLength: int(r.SaltLength)})
+		return &pluginpb.SignResponse{Signature: sig}, err
+	}
 	if b.mode == "one-salt" {
 		hash := crypto.SHA256
 		if r.Hash == pluginpb.Hash_HASH_SHA512 {

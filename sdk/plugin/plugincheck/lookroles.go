@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"crypto"
-	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -177,11 +177,12 @@ func signers(ctx context.Context, p *plugin.Plugin) ([]func(context.Context) err
 			return nil, err
 		}
 		key := id.Certificate.PrivateKey.(crypto.Signer)
-		input, opts := []byte("plugincheck"), crypto.SignerOpts(crypto.Hash(0))
-		if _, ok := key.Public().(ed25519.PublicKey); !ok {
-			sum := sha256.Sum256(input)
-			input, opts = sum[:], crypto.SHA256
+		// What the key has declared, and no more: one in a vault may do nothing else.
+		schemes := id.Certificate.SupportedSignatureAlgorithms
+		if len(schemes) == 0 {
+			return nil, errors.New("the identity declares no signature scheme")
 		}
+		input, opts := toSign(schemes[0])
 		out = append(out, func(context.Context) error {
 			_, err := key.Sign(rand.Reader, input, opts)
 			return err
@@ -201,6 +202,22 @@ func signers(ctx context.Context, p *plugin.Plugin) ([]func(context.Context) err
 		return nil, skip{"the plugin has no key"}
 	}
 	return out, nil
+}
+
+// toSign is something to sign with a scheme.
+func toSign(s tls.SignatureScheme) ([]byte, crypto.SignerOpts) {
+	hash, ok := map[tls.SignatureScheme]crypto.Hash{
+		tls.ECDSAWithP256AndSHA256: crypto.SHA256, tls.ECDSAWithP384AndSHA384: crypto.SHA384, tls.ECDSAWithP521AndSHA512: crypto.SHA512,
+		tls.PSSWithSHA256: crypto.SHA256, tls.PSSWithSHA384: crypto.SHA384, tls.PSSWithSHA512: crypto.SHA512,
+		tls.PKCS1WithSHA256: crypto.SHA256, tls.PKCS1WithSHA384: crypto.SHA384, tls.PKCS1WithSHA512: crypto.SHA512,
+	}[s]
+	switch {
+	case !ok: // Ed25519
+		return signed, crypto.Hash(0)
+	case s == tls.PSSWithSHA256 || s == tls.PSSWithSHA384 || s == tls.PSSWithSHA512:
+		return sum(hash), &rsa.PSSOptions{Hash: hash, SaltLength: rsa.PSSSaltLengthEqualsHash}
+	}
+	return sum(hash), hash
 }
 
 func lookSignTogether(ctx context.Context, t *target) error {

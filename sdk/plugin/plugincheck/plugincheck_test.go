@@ -183,6 +183,17 @@ func TestAConformantPluginPassesEveryRule(t *testing.T) {
 	}
 }
 
+func TestAKeyIsAskedForWhatItDeclaresAlone(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, _, out := runCheck(t, "-cycles", "10", "-only", "identity,tls-algorithms,stale-key,sign-together,flat", "--", self, "plugin", "pss")
+	if status != 0 {
+		t.Error(out)
+	}
+}
+
 // A node finds a shorter folder then, too.
 func TestTheFolderForTemporaryFilesMayHaveALongPath(t *testing.T) {
 	self, err := os.Executable()

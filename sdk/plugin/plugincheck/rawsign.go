@@ -11,7 +11,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"slices"
 
 	pluginpb "github.com/alphaonedev/federation/sdk/plugin/proto"
 )
@@ -70,31 +69,27 @@ func (p *process) identityKey(r *pluginpb.IdentityResponse) (rawKey, error) {
 	if err != nil {
 		return rawKey{}, err
 	}
-	digest := sha256.Sum256(signed)
-	request := &pluginpb.IdentitySignRequest{Fingerprint: r.Fingerprint, Hash: pluginpb.Hash_HASH_SHA256, Input: digest[:]}
+	if len(r.SignatureSchemes) == 0 {
+		return rawKey{}, errors.New("the identity declares no signature scheme")
+	}
+	input, opts := toSign(tls.SignatureScheme(r.SignatureSchemes[0])) // what the key has declared, and no more
+	hash := opts.HashFunc()
+	request := &pluginpb.IdentitySignRequest{Fingerprint: r.Fingerprint, Hash: hashes[hash], Input: input}
 	k := rawKey{role: pluginpb.Role_ROLE_IDENTITY, print: r.Fingerprint}
 	switch public := leaf.PublicKey.(type) {
 	case ed25519.PublicKey:
-		request.Algorithm, request.Hash, request.Input = pluginpb.SignatureAlgorithm_SIGNATURE_ALGORITHM_ED25519, pluginpb.Hash_HASH_NONE, signed
-		k.verify = func(signature []byte) bool { return ed25519.Verify(public, signed, signature) }
+		request.Algorithm = pluginpb.SignatureAlgorithm_SIGNATURE_ALGORITHM_ED25519
+		k.verify = func(signature []byte) bool { return ed25519.Verify(public, input, signature) }
 	case *ecdsa.PublicKey:
 		request.Algorithm = pluginpb.SignatureAlgorithm_SIGNATURE_ALGORITHM_ECDSA
-		switch public.Curve.Params().BitSize { // the hash that TLS 1.3 has with the curve
-		case 384:
-			request.Hash, request.Input = pluginpb.Hash_HASH_SHA384, sum(crypto.SHA384)
-		case 521:
-			request.Hash, request.Input = pluginpb.Hash_HASH_SHA512, sum(crypto.SHA512)
-		}
-		k.verify = func(signature []byte) bool { return ecdsa.VerifyASN1(public, request.Input, signature) }
+		k.verify = func(signature []byte) bool { return ecdsa.VerifyASN1(public, input, signature) }
 	case *rsa.PublicKey:
 		request.Algorithm = pluginpb.SignatureAlgorithm_SIGNATURE_ALGORITHM_RSA_PKCS1V15
-		k.verify = func(signature []byte) bool {
-			return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest[:], signature) == nil
-		}
-		if slices.Contains(r.SignatureSchemes, uint32(tls.PSSWithSHA256)) {
-			request.Algorithm, request.SaltLength = pluginpb.SignatureAlgorithm_SIGNATURE_ALGORITHM_RSA_PSS, sha256.Size
+		k.verify = func(signature []byte) bool { return rsa.VerifyPKCS1v15(public, hash, input, signature) == nil }
+		if _, pss := opts.(*rsa.PSSOptions); pss {
+			request.Algorithm, request.SaltLength = pluginpb.SignatureAlgorithm_SIGNATURE_ALGORITHM_RSA_PSS, int32(hash.Size())
 			k.verify = func(signature []byte) bool {
-				return rsa.VerifyPSS(public, crypto.SHA256, digest[:], signature, &rsa.PSSOptions{SaltLength: sha256.Size}) == nil
+				return rsa.VerifyPSS(public, hash, input, signature, &rsa.PSSOptions{SaltLength: hash.Size()}) == nil
 			}
 		}
 	default:
@@ -105,6 +100,11 @@ func (p *process) identityKey(r *pluginpb.IdentityResponse) (rawKey, error) {
 		return answer.GetSignature(), p.t.noted(err)
 	}
 	return k, nil
+}
+
+var hashes = map[crypto.Hash]pluginpb.Hash{
+	0: pluginpb.Hash_HASH_NONE, crypto.SHA256: pluginpb.Hash_HASH_SHA256, crypto.SHA384: pluginpb.Hash_HASH_SHA384,
+	crypto.SHA512: pluginpb.Hash_HASH_SHA512,
 }
 
 func sum(h crypto.Hash) []byte {
