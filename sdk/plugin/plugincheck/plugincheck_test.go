@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,6 +192,22 @@ func TestAKeyIsAskedForWhatItDeclaresAlone(t *testing.T) {
 	status, _, out := runCheck(t, "-cycles", "10", "-only", "identity,tls-algorithms,stale-key,sign-together,flat", "--", self, "plugin", "pss")
 	if status != 0 {
 		t.Error(out)
+	}
+}
+
+func TestAManifestIsOfRegularFiles(t *testing.T) {
+	for name, put := range map[string]func(path string) error{
+		"a pipe":             func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"a link to a folder": func(path string) error { return os.Symlink("/", path) },
+	} {
+		dir := t.TempDir()
+		if err := put(filepath.Join(dir, "x")); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if status := run(t.Context(), []string{"-manifest", dir}, &out, &out); status != 2 || !strings.Contains(out.String(), "x is no regular file") {
+			t.Errorf("%s: status %d, %s", name, status, out.String())
+		}
 	}
 }
 

@@ -68,6 +68,11 @@ func writeManifest(dir string, out io.Writer) error {
 			}
 			return nil
 		}
+		if info, err := os.Stat(name); err != nil {
+			return err
+		} else if !info.Mode().IsRegular() { // a pipe would be waited for
+			return fmt.Errorf("%s is no regular file, nor a link to one; a node copies regular files alone: take it out of the folder", name)
+		}
 		b, err := os.ReadFile(name)
 		if err != nil {
 			return err
