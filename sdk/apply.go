@@ -80,6 +80,7 @@ func (f *Federation) Distrust(fingerprints ...string) error {
 	for _, d := range add {
 		f.events.emit(Event{Kind: EventDistrusted, Detail: d.text + " is distrusted"})
 	}
+	f.lookAtStranded()
 	return nil
 }
 

@@ -43,6 +43,7 @@ type Federation struct {
 	delivery *delivery
 	retired  retirement
 	serving  atomic.Pointer[identity]
+	stranded atomic.Bool            // acceptIdentity keeps a certificate out of service
 	id       atomic.Pointer[string] // what this node calls itself
 	denied   denials
 
@@ -147,6 +148,7 @@ func (f *Federation) startIdentity(ctx context.Context) error {
 		Pull:     func(ctx context.Context) (*identity, error) { return pullIdentity(ctx, f.cfg.Identity) },
 		Watch:    watchOf(f.cfg.Identity),
 		Equal:    sameIdentity,
+		Accept:   f.acceptIdentity,
 		Life:     func(i *identity) rotate.Life { return i.life },
 		OnChange: func(_, i *identity) { f.serving.Store(i); f.apply(RoleIdentity) },
 		OnSame:   f.renewHandle,

@@ -39,7 +39,7 @@ type holds struct {
 type hold struct {
 	Held
 	scope  *scope
-	digest [sha256.Size]byte
+	bundle *bundle // as the provider gave it
 	timer  *time.Timer
 }
 
@@ -131,14 +131,14 @@ func (h *holds) hold(s *scope, b *bundle, held Held, kind EventKind) {
 		h.mu.Unlock()
 		return
 	}
-	if old := h.held[s]; old != nil && old.digest == b.digest { // known, and its deadline stands
+	if old := h.held[s]; old != nil && sameBundle(old.bundle, b) { // known, and its deadline stands
 		old.Reason, old.Lost = held.Reason, held.Lost
 		h.mu.Unlock()
 		return
 	}
 	h.remove(s)
 	held.ID, held.Peer, held.Since = hex.EncodeToString(b.digest[:8]), s.name, time.Now()
-	entry := &hold{Held: held, scope: s, digest: b.digest}
+	entry := &hold{Held: held, scope: s, bundle: b}
 	if !held.Deadline.IsZero() {
 		entry.timer = time.AfterFunc(time.Until(held.Deadline), func() { h.expire(entry) })
 	}
@@ -171,6 +171,18 @@ func (h *holds) forget(s *scope) {
 	delete(h.approved, s)
 }
 
+// vouch reports whether a bundle that is held vouches for a chain.
+func (h *holds) vouch(chain []*x509.Certificate) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, held := range h.held {
+		if held.bundle.vouches(chain) {
+			return true
+		}
+	}
+	return false
+}
+
 func (h *holds) remove(s *scope) {
 	if old := h.held[s]; old != nil {
 		if old.timer != nil {
@@ -187,7 +199,7 @@ func (h *holds) expire(entry *hold) {
 		h.mu.Unlock()
 		return
 	}
-	h.approved[entry.scope] = entry.digest
+	h.approved[entry.scope] = entry.bundle.digest
 	h.f.background.Add(1)
 	h.mu.Unlock()
 	defer h.f.background.Done()
@@ -223,7 +235,7 @@ func (f *Federation) Confirm(ctx context.Context, id string) error {
 	h.mu.Lock()
 	for _, entry := range h.held {
 		if id == "" || entry.ID == id {
-			h.approved[entry.scope] = entry.digest
+			h.approved[entry.scope] = entry.bundle.digest
 			confirmed = append(confirmed, entry)
 		}
 	}

@@ -26,6 +26,17 @@ type identity struct {
 
 func (i *identity) leaf() *x509.Certificate { return i.cert.Leaf }
 
+// chain is the certificate with what came with it, leaf first.
+func (i *identity) chain() []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, der := range i.cert.Certificate {
+		if c, err := x509.ParseCertificate(der); err == nil { // newIdentity has parsed it before
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
 // names are what the certificate calls this node, URIs first.
 func (i *identity) names() []string {
 	if i == nil {

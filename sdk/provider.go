@@ -35,7 +35,8 @@ type TrustBundle struct {
 }
 
 // An IdentityProvider says with which certificate and key this node proves who it is in TLS, enrolling or
-// renewing if it must; a call that need not enrol does not. The rules of TrustProvider hold here too.
+// renewing if it must; a call that need not enrol does not. The rules of TrustProvider hold here too. A new certificate
+// for which only a bundle that is held vouches (Status.Held) waits with it, while the one before is good.
 type IdentityProvider interface {
 	Identity(ctx context.Context) (*Identity, error)
 }

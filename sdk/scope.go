@@ -41,11 +41,15 @@ func (f *Federation) startScope(ctx context.Context, name string, p TrustProvide
 			}
 			return f.holds.admit(ctx, s, b), nil
 		},
-		Watch:    watchOf(p),
-		Equal:    sameBundle,
-		Life:     func(b *bundle) rotate.Life { return b.life },
-		OnChange: func(_, b *bundle) { s.serving.Store(b); f.apply(RoleTrust) },
-		OnEvent:  func(e rotate.Event) { f.events.emit(materialEvent(e, name)) },
+		Watch: watchOf(p),
+		Equal: sameBundle,
+		Life:  func(b *bundle) rotate.Life { return b.life },
+		OnChange: func(_, b *bundle) {
+			s.serving.Store(b)
+			f.apply(RoleTrust)
+			f.lookAtStranded()
+		},
+		OnEvent: func(e rotate.Event) { f.events.emit(materialEvent(e, name)) },
 	}
 	source, err := rotate.Start(ctx, cfg)
 	if err != nil {
