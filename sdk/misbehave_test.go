@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,14 +39,23 @@ func newBadNode(t *testing.T, h http.HandlerFunc, configure func(*sdk.Builder)) 
 	}})
 	pool := x509.NewCertPool()
 	pool.AddCert(mesh.CA.Certificate)
+	var running sync.RWMutex // each handler holds it for reading
 	srv := &http.Server{
-		Handler: h,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if running.TryRLock() {
+				defer running.RUnlock()
+				h(w, r)
+			}
+		}),
 		TLSConfig: &tls.Config{
 			Certificates: []tls.Certificate{*mesh.Nodes[1].Identity.TLS}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
 		},
 	}
 	go func() { _ = srv.ServeTLS(l, "", "") }()
-	t.Cleanup(func() { _ = srv.Close() })
+	t.Cleanup(func() {
+		_ = srv.Close()
+		running.Lock() // for good: a handler that still writes, or compresses what nobody reads, is waited for
+	})
 	return mesh, mesh.Nodes[0]
 }
 
