@@ -20,6 +20,9 @@ const handover = 2 * time.Minute
 // this node would. The new certificate serves once the trust does, and in any case when the old one ends, is
 // distrusted or revoked.
 func (f *Federation) acceptIdentity(old, new *identity) error {
+	if old == nil || f.state.Load() == nil {
+		return nil // Build is under way: there is nothing to look at again yet, and nothing to look with
+	}
 	f.stranded.Store(true) // before looking: a change of trust from here on has the certificate looked at again
 	stranded := f.onlyOldIsTrusted(old, new)
 	if stranded {
@@ -56,7 +59,7 @@ func (f *Federation) lookAtStranded() {
 // for the new one.
 func (f *Federation) onlyOldIsTrusted(old, new *identity) bool {
 	// A key that lives elsewhere may be gone with its certificate.
-	if old == nil || f.state.Load() == nil || !inMemory(old.cert.PrivateKey) {
+	if !inMemory(old.cert.PrivateKey) {
 		return false
 	}
 	leaf := old.leaf()
