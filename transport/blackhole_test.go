@@ -57,7 +57,9 @@ type pipeAddr struct{}
 func (pipeAddr) Network() string { return "pipe" }
 func (pipeAddr) String() string  { return "b.example:443" }
 
-// newNodeAt is newNode on a listener of the caller's.
+// newNodeAt is newNode on a listener of the caller's. On a pipe, which holds nothing, its clients must be made after it, so
+// that they close first: two ends that take leave of each other at once would wait for each other, and Server.Close holds
+// a mutex then, for which no time passes in a bubble.
 func newNodeAt(t testing.TB, name string, l net.Listener, opts transport.Options) *node {
 	t.Helper()
 	n := &node{name: name, addr: l.Addr().String()}
@@ -93,8 +95,8 @@ func TestASilentFlowIsFoundWithinTheAckTimeout(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					ca, net := sdktest.NewCA(t), newPipe()
 					hole := blackhole{under: net.dial}
-					a, _ := newTransport(t, transport.Options{Protocol: p, Dial: hole.dial})
 					b := newNodeAt(t, "b", net, transport.Options{})
+					a, _ := newTransport(t, transport.Options{Protocol: p, Dial: hole.dial})
 					from := &node{name: "a", tr: a}
 					update(t, b.tr, transport.Material{Identity: b.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{{Name: "a", URL: "https://a.example"}}})
 					update(t, a, transport.Material{Identity: from.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
@@ -135,8 +137,8 @@ func TestASilentPeerIsNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca, network := sdktest.NewCA(t), newPipe()
 		hole := blackhole{under: network.dial}
-		a, _ := newTransport(t, transport.Options{Dial: hole.dial})
 		b := newNodeAt(t, "b", network, transport.Options{})
+		a, _ := newTransport(t, transport.Options{Dial: hole.dial})
 		from := &node{name: "a", tr: a}
 		update(t, b.tr, transport.Material{Identity: b.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{{Name: "a", URL: "https://a.example"}}})
 		update(t, a, transport.Material{Identity: from.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{b.peer()}})

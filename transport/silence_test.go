@@ -121,12 +121,12 @@ func quietly(t *testing.T, opts transport.Options, h http.HandlerFunc, f func(t 
 		ca, network := sdktest.NewCA(t), newPipe()
 		hole := &blackhole{under: network.dial}
 		opts.Dial = hole.dial
-		a := &node{name: "a"}
-		a.tr, a.events = newTransport(t, opts)
 		b := newNodeAt(t, "b", network, transport.Options{})
 		if h != nil {
 			b.srv.Handler = h
 		}
+		a := &node{name: "a"}
+		a.tr, a.events = newTransport(t, opts) // after b: see newNodeAt
 		update(t, b.tr, transport.Material{Identity: b.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{{Name: "a", URL: "https://a.example"}}})
 		update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{b.peer()}})
 		f(t, a, b, hole)
