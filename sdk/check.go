@@ -134,14 +134,15 @@ func (f *Federation) checkMaterial(r *Report) {
 		}
 	}
 	if f.keys != nil {
-		st := f.keys.Status()
+		why := f.keyTrouble()
 		switch {
+		case why == nil: // a key is in service, or just about to be
 		case f.ring() == nil && f.cfg.Signing == SignRequired:
-			problem("Key", fmt.Errorf("there is no signing key: %w", st.LastError))
+			problem("Key", fmt.Errorf("there is no signing key: %w", why))
 		case f.ring() == nil:
-			warn("Key", fmt.Errorf("messages leave unsigned, and strict peers refuse them: %w", st.LastError))
-		case st.LastError != nil:
-			warn("Key", fmt.Errorf("the last refresh failed: %w", st.LastError))
+			warn("Key", fmt.Errorf("messages leave unsigned, and strict peers refuse them: %w", why))
+		default:
+			warn("Key", why)
 		}
 	}
 }

@@ -51,6 +51,7 @@ type Federation struct {
 	peersMu sync.Mutex // serialises SetPeers
 
 	signingMu  sync.Mutex // serialises changes of signing
+	unusable   error      // why the keys that loaded last were not put into service; nil if they were
 	barren     barrenPulls
 	distrustMu sync.Mutex
 	distrusted []distrusted

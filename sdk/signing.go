@@ -46,7 +46,7 @@ func (f *Federation) useKeys(k *keyring) {
 // signWith is useKeys with signingMu held.
 func (f *Federation) signWith(k *keyring) {
 	s, err := signer.New(signer.Config{Key: k.active, PeerID: f.ID()})
-	if err != nil {
+	if f.unusable = err; err != nil {
 		f.events.emit(Event{Kind: EventRefused, Role: RoleKey, Detail: "the new signing key cannot be used", Err: err})
 		return
 	}
@@ -54,6 +54,19 @@ func (f *Federation) signWith(k *keyring) {
 	if old != nil && !old.ring.public.Equal(k.public) {
 		f.retired.add(old.ring.public, time.Now())
 	}
+}
+
+// keyTrouble is why the last keys were not loaded or are not used; nil if they are in service.
+func (f *Federation) keyTrouble() error {
+	if err := f.keys.Status().LastError; err != nil {
+		return fmt.Errorf("the last refresh failed: %w", err)
+	}
+	f.signingMu.Lock()
+	defer f.signingMu.Unlock()
+	if f.unusable != nil {
+		return fmt.Errorf("the key that was loaded cannot be used: %w", f.unusable)
+	}
+	return nil
 }
 
 const fetchTimeout = 3 * time.Second // of a peer's keys, over a connection that is there
