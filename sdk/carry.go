@@ -129,7 +129,8 @@ func refusalOf(resp *http.Response) answer {
 	}
 	switch resp.StatusCode {
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		a.whole.kind = quorum.Unknown // somebody in between does not know either
+		// Somebody in between does not know either.
+		a.whole.kind, a.whole.err = quorum.Unknown, fmt.Errorf("%w: %w", a.whole.err, ErrUnavailable)
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
 		a.content, a.whole.final = true, true
 	case http.StatusInternalServerError:

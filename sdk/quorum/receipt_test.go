@@ -2,10 +2,14 @@ package quorum
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"reflect"
 	"testing"
+
+	"github.com/alphaonedev/federation/internal/fault"
 )
 
 func testReceipt(t testing.TB) (*Receipt, Keys) {
@@ -147,6 +151,9 @@ func TestReasonFor(t *testing.T) {
 		"drifted":                     {[]Outcome{acked, {Kind: Drifted, Err: errors.New("x")}}, false, Drift},
 		"the same node twice":         {[]Outcome{acked, {Kind: Acked, Err: ErrSameIdentity}}, false, Drift},
 		"most decide":                 {[]Outcome{{Kind: Drifted}, {Kind: Unsent, Err: errors.New("x")}, {Kind: Unsent, Err: errors.New("x")}}, true, Unreachable},
+		"an answer that is no ack":    {[]Outcome{acked, {Kind: Unknown, Err: errors.New("a page")}}, false, RefusedBy},
+		"no answer, and it says so":   {[]Outcome{acked, {Kind: Unknown, Err: fmt.Errorf("x: %w", context.DeadlineExceeded)}}, false, Timeout},
+		"the connection died":         {[]Outcome{acked, {Kind: Unknown, Err: fmt.Errorf("x: %w", fault.ErrUnavailable)}}, false, Unreachable},
 		"an answer decides over none": {[]Outcome{{Kind: Refused}, {Kind: Unknown}}, true, RefusedBy},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,10 +1,13 @@
 package quorum
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/alphaonedev/federation/internal/fault"
 )
 
 // ErrSameIdentity is the Err of an outcome whose ack was good and did not count, because its key or its TLS
@@ -84,7 +87,7 @@ type Reason string
 const (
 	Unreachable Reason = "unreachable" // peers could not be reached
 	Timeout     Reason = "timeout"     // peers did not answer in time
-	RefusedBy   Reason = "refused"     // peers did not take the message
+	RefusedBy   Reason = "refused"     // peers answered and did not take the message, or said nothing that proves it
 	Drift       Reason = "drift"       // peers acked something else, or as somebody who is counted already
 )
 
@@ -124,7 +127,9 @@ const maxShown = 8
 func (e *NotMetError) Unwrap() error { return e.Err }
 
 // ReasonFor picks the reason for outcomes that do not meet a quorum. late says that the deadline ended the
-// wait, so that what was unsent or unknown counts as timed out.
+// wait, so that what was unsent or unknown, and has not failed, counts as timed out. An unknown outcome that failed
+// counts by its Err: as timed out if that is a timeout, as unreachable if it matches ErrUnavailable, such as a
+// connection that died, and else as an answer that was no ack.
 func ReasonFor(outcomes []Outcome, late bool) Reason {
 	count := map[Reason]int{}
 	for _, o := range outcomes {
@@ -135,8 +140,10 @@ func ReasonFor(outcomes []Outcome, late bool) Reason {
 		case o.Kind == Refused:
 			count[RefusedBy]++
 		case o.Err == nil && !late: // still being tried
-		case o.Kind == Unknown, o.Err == nil:
+		case o.Err == nil, o.Kind == Unknown && timedOut(o.Err):
 			count[Timeout]++
+		case o.Kind == Unknown && !errors.Is(o.Err, fault.ErrUnavailable):
+			count[RefusedBy]++
 		default:
 			count[Unreachable]++
 		}
@@ -151,4 +158,10 @@ func ReasonFor(outcomes []Outcome, late bool) Reason {
 		return Timeout
 	}
 	return best
+}
+
+// timedOut reports whether a wait ended, and nothing else was wrong.
+func timedOut(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.Canceled) || errors.As(err, &t) && t.Timeout() // as context.DeadlineExceeded has it
 }
