@@ -328,6 +328,9 @@ func (b badIdentity) Identity(context.Context, *pluginpb.IdentityRequest) (*plug
 	if b.mode == "one-salt" || b.mode == "pss" {
 		r.SignatureSchemes = []uint32{uint32(tls.PSSWithSHA256), uint32(tls.PSSWithSHA512)}
 	}
+	if b.mode == "pss" { // rsa_pss_pss_sha256 of RFC 8446, which no node uses
+		r.SignatureSchemes = append([]uint32{0x0809}, r.SignatureSchemes...)
+	}
 	return r, b.ready()
 }
 

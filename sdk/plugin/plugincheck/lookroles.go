@@ -71,11 +71,9 @@ func (t *target) foreignSchemes(ctx context.Context, able []tls.SignatureScheme)
 	if err != nil {
 		return err
 	}
-	for _, s := range []tls.SignatureScheme{
-		tls.Ed25519, tls.ECDSAWithP256AndSHA256, tls.ECDSAWithP384AndSHA384, tls.ECDSAWithP521AndSHA512,
-		tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512, tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512,
-	} {
-		if slices.Contains(r.SignatureSchemes, uint32(s)) && !slices.Contains(able, s) {
+	for _, declared := range r.SignatureSchemes {
+		s := tls.SignatureScheme(declared)
+		if known(declared) && !slices.Contains(able, s) {
 			return fmt.Errorf("%v (0x%04x) is declared, which the leaf's key cannot do; it can do %v", s, uint16(s), able)
 		}
 	}
@@ -204,20 +202,31 @@ func signers(ctx context.Context, p *plugin.Plugin) ([]func(context.Context) err
 	return out, nil
 }
 
-// toSign is something to sign with a scheme.
+// schemeHashes are the schemes that a node uses, each with its hash; 0 is none.
+var schemeHashes = map[tls.SignatureScheme]crypto.Hash{
+	tls.Ed25519:                0,
+	tls.ECDSAWithP256AndSHA256: crypto.SHA256, tls.ECDSAWithP384AndSHA384: crypto.SHA384, tls.ECDSAWithP521AndSHA512: crypto.SHA512,
+	tls.PSSWithSHA256: crypto.SHA256, tls.PSSWithSHA384: crypto.SHA384, tls.PSSWithSHA512: crypto.SHA512,
+	tls.PKCS1WithSHA256: crypto.SHA256, tls.PKCS1WithSHA384: crypto.SHA384, tls.PKCS1WithSHA512: crypto.SHA512,
+}
+
+// known reports whether a node uses a scheme. It leaves out others that are declared.
+func known(declared uint32) bool {
+	s := tls.SignatureScheme(declared)
+	_, ok := schemeHashes[s]
+	return ok && uint32(s) == declared
+}
+
+// toSign is something to sign with a scheme that a node uses.
 func toSign(s tls.SignatureScheme) ([]byte, crypto.SignerOpts) {
-	hash, ok := map[tls.SignatureScheme]crypto.Hash{
-		tls.ECDSAWithP256AndSHA256: crypto.SHA256, tls.ECDSAWithP384AndSHA384: crypto.SHA384, tls.ECDSAWithP521AndSHA512: crypto.SHA512,
-		tls.PSSWithSHA256: crypto.SHA256, tls.PSSWithSHA384: crypto.SHA384, tls.PSSWithSHA512: crypto.SHA512,
-		tls.PKCS1WithSHA256: crypto.SHA256, tls.PKCS1WithSHA384: crypto.SHA384, tls.PKCS1WithSHA512: crypto.SHA512,
-	}[s]
-	switch {
-	case !ok: // Ed25519
-		return signed, crypto.Hash(0)
+	switch hash := schemeHashes[s]; {
+	case hash == 0:
+		return signed, hash
 	case s == tls.PSSWithSHA256 || s == tls.PSSWithSHA384 || s == tls.PSSWithSHA512:
 		return sum(hash), &rsa.PSSOptions{Hash: hash, SaltLength: rsa.PSSSaltLengthEqualsHash}
+	default:
+		return sum(hash), hash
 	}
-	return sum(hash), hash
 }
 
 func lookSignTogether(ctx context.Context, t *target) error {

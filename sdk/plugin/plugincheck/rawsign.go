@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	pluginpb "github.com/alphaonedev/federation/sdk/plugin/proto"
 )
@@ -69,10 +70,11 @@ func (p *process) identityKey(r *pluginpb.IdentityResponse) (rawKey, error) {
 	if err != nil {
 		return rawKey{}, err
 	}
-	if len(r.SignatureSchemes) == 0 {
-		return rawKey{}, errors.New("the identity declares no signature scheme")
+	first := slices.IndexFunc(r.SignatureSchemes, known)
+	if first < 0 {
+		return rawKey{}, errors.New("the identity declares no signature scheme that a node uses")
 	}
-	input, opts := toSign(tls.SignatureScheme(r.SignatureSchemes[0])) // what the key has declared, and no more
+	input, opts := toSign(tls.SignatureScheme(r.SignatureSchemes[first])) // what the key has declared, and no more
 	hash := opts.HashFunc()
 	request := &pluginpb.IdentitySignRequest{Fingerprint: r.Fingerprint, Hash: hashes[hash], Input: input}
 	k := rawKey{role: pluginpb.Role_ROLE_IDENTITY, print: r.Fingerprint}
