@@ -221,7 +221,7 @@ func lookConfigure(ctx context.Context, t *target) error {
 	roles := answer.Roles
 	after, err := p.info(ctx)
 	if err != nil {
-		return fmt.Errorf("Info after Configure: %w", err)
+		return fmt.Errorf("calling Info after Configure: %w", err)
 	}
 	if !proto.Equal(info, after) {
 		return fmt.Errorf("after Configure Info says {%v}, before it was {%v}", after, info)
