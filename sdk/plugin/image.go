@@ -57,9 +57,9 @@ func (im *image) fill(c *Config) error {
 		// the descriptor that was hashed where the platform allows.
 		return im.pinInPlace(c)
 	}
-	f, err := os.Open(c.Path)
+	f, _, err := openRegular("Path", c.Path)
 	if err != nil {
-		return fileError("Path", err)
+		return err
 	}
 	defer f.Close()
 	if c.Unpinned {
@@ -113,16 +113,9 @@ func (im *image) copyFiles(c *Config) error {
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 			return fmt.Errorf("a private folder for the copy: %w", err)
 		}
-		info, err := os.Stat(from)
+		f, info, err := openRegular("Files", from)
 		if err != nil {
-			return fileError("Files", err)
-		}
-		if !info.Mode().IsRegular() {
-			return &fault.ConfigError{Field: "Files", Err: fmt.Errorf("%s is no regular file", from)}
-		}
-		f, err := os.Open(from)
-		if err != nil {
-			return fileError("Files", err)
+			return err
 		}
 		err = copyVerified(to, f, c.Files[name], 0o400|info.Mode().Perm()&0o100)
 		f.Close()
@@ -175,6 +168,23 @@ func digestOf(r io.Reader) (string, error) {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// openRegular opens a file and looks at what it has opened: what lay at the path a moment ago says nothing.
+func openRegular(field, path string) (*os.File, fs.FileInfo, error) {
+	f, err := openNow(path)
+	if err != nil {
+		return nil, nil, fileError(field, err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, &fault.ConfigError{Field: field, Err: err}
+	}
+	return f, info, nil
 }
 
 // executable says in words why a path cannot be started.

@@ -43,9 +43,9 @@ func (im *image) copyToMemory(r io.Reader, c *Config) (bool, error) {
 
 // pinInPlace executes the very file that was hashed, through its descriptor.
 func (im *image) pinInPlace(c *Config) error {
-	f, err := os.Open(c.Path)
+	f, _, err := openRegular("Path", c.Path)
 	if err != nil {
-		return fileError("Path", err)
+		return err
 	}
 	if err := copyHashed(io.Discard, f, c.SHA256); err != nil {
 		f.Close()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"runtime"
 )
 
@@ -15,9 +14,9 @@ func (im *image) copyToMemory(io.Reader, *Config) (bool, error) { return false, 
 
 // pinInPlace verifies the interpreter and executes it by its path.
 func (im *image) pinInPlace(c *Config) error {
-	f, err := os.Open(c.Path)
+	f, _, err := openRegular("Path", c.Path)
 	if err != nil {
-		return fileError("Path", err)
+		return err
 	}
 	defer f.Close()
 	if err := copyHashed(io.Discard, f, c.SHA256); err != nil {

@@ -69,6 +69,8 @@ func terminateGroup(pid int) {
 
 func socketDir(base string) (string, error) { return os.MkdirTemp(base, "fp") }
 
+func openNow(path string) (*os.File, error) { return os.Open(path) }
+
 // loopback accepts an address that no other machine can reach.
 func loopback(address string) error {
 	host, _, err := net.SplitHostPort(address)
