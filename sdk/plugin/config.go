@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"time"
@@ -65,6 +66,18 @@ type Config struct {
 	// call Close. Nil ignores them.
 	OnEvent func(Event)
 }
+
+// Format prints c without the text of Attach. In a field that is not exported fmt prints it: it calls no methods there.
+func (c Config) Format(f fmt.State, verb rune) {
+	type plain Config
+	if c.Attach != "" {
+		c.Attach = hidden
+	}
+	_, _ = fmt.Fprintf(f, fmt.FormatString(f, verb), plain(c))
+}
+
+// LogValue makes log/slog print what Format does.
+func (c Config) LogValue() slog.Value { return slog.StringValue(fmt.Sprintf("%+v", c)) }
 
 // Limits bound what a plugin may take. A zero field means its default.
 type Limits struct {
