@@ -40,6 +40,33 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 	}{plain(p), text(p.Err)})
 }
 
+// MarshalJSON writes the outcome with Err as text, "" for none.
+func (o BulkOutcome) MarshalJSON() ([]byte, error) {
+	type plain BulkOutcome
+	return json.Marshal(struct {
+		plain
+		Err string
+	}{plain(o), text(o.Err)})
+}
+
+// MarshalJSON writes the result with Err as text, "" for none.
+func (r BulkResult) MarshalJSON() ([]byte, error) {
+	type plain BulkResult
+	return json.Marshal(struct {
+		plain
+		Err string
+	}{plain(r), text(r.Err)})
+}
+
+// MarshalJSON writes the result with Err as text, "" for none.
+func (r PullResult) MarshalJSON() ([]byte, error) {
+	type plain PullResult
+	return json.Marshal(struct {
+		plain
+		Err string
+	}{plain(r), text(r.Err)})
+}
+
 func text(err error) string {
 	if err == nil {
 		return ""

@@ -18,6 +18,9 @@ func TestErrorsAreTextInJSON(t *testing.T) {
 		"MaterialStatus": sdk.Status{Identity: &sdk.MaterialStatus{Err: why}, Peers: []sdk.PeerStatus{{Name: "b"}}},
 		"partial":        sdk.MaterialStatus{Partial: why},
 		"Event":          sdk.Event{Kind: sdk.EventOutboxError, Err: why},
+		"BulkResult":     sdk.BulkResult{Err: why},
+		"BulkProgress":   sdk.BulkProgress{Outcomes: []sdk.BulkOutcome{{Err: why}}},
+		"PullResult":     sdk.PullResult{Err: why},
 		"Report":         sdk.Report{Problems: []sdk.Problem{{Field: "Outbox", Err: why}}},
 	} {
 		b, err := json.Marshal(v)
