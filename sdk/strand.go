@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// handover is how long before the end of a certificate its successor serves whatever vouches for it, or a tenth of its
+// handover is how long before the end of a certificate its successor serves whatever vouches for it, or a fifth of its
 // life if that is less. A pull that failed is repeated every minute.
 const handover = 2 * time.Minute
 
@@ -63,7 +63,7 @@ func (f *Federation) onlyOldIsTrusted(old, new *identity) bool {
 		return false
 	}
 	leaf := old.leaf()
-	if time.Until(leaf.NotAfter) <= min(handover, leaf.NotAfter.Sub(leaf.NotBefore)/10) || f.distrusts(leaf) {
+	if time.Until(leaf.NotAfter) <= min(handover, leaf.NotAfter.Sub(leaf.NotBefore)/5) || f.distrusts(leaf) {
 		return false
 	}
 	before := false
