@@ -19,7 +19,12 @@
 //   close()               called when no call and no watch uses the providers any more
 //
 // Certificates and revocation lists are DER (Buffer or Uint8Array) or crypto.X509Certificate; keys are
-// crypto.KeyObject. Without refreshAfterMs the node decides when to ask again. Each method returns the whole
+// crypto.KeyObject, and a private key that stays in a KMS or an HSM is a RemoteKey in its place:
+//
+//   const sign = (input, { algorithm, hash }) => kms.sign(keyId, input, kmsNames[`${algorithm} ${hash}`]);
+//   return { chain, key: new fp.RemoteKey({ publicKey: leaf.publicKey, sign }) };
+//
+// Without refreshAfterMs the node decides when to ask again. Each method returns the whole
 // current state, or a promise of it, is called again before an earlier call has ended, and throws one of the errors
 // below. A provider may have watch(changed, signal): it calls changed() whenever the material may have changed, and
 // returns a promise that ends when the AbortSignal does. A provider without watch is polled.
@@ -162,6 +167,40 @@ function line(level) {
 // Lines that the node's log understands, with their levels: log.info('renewed', { until }).
 export const log = Object.fromEntries(levels.map((level) => [level, line(level)]));
 
+// --- keys that are elsewhere --------------------------------------------------------------------------
+
+// A RemoteKey is a private key that is not in this process: the key of an identity or, if it is Ed25519, the active
+// one that signs messages.
+//
+// publicKey is its public key, a crypto.KeyObject. sign(input, { algorithm, hash, saltLength }) returns the signature,
+// of that key and no other, or a promise of it: a Buffer or Uint8Array. It has a timeout of its own, is called again
+// before an earlier call has ended, and throws one of the errors above.
+//
+//   algorithm       input               hash                       saltLength
+//   'ed25519'       the whole message   ''                         0
+//   'ecdsa'         the digest          'sha256', …384 or …512     0; the signature is ASN.1 DER
+//   'rsa-pkcs1v15'  the digest          likewise                   0
+//   'rsa-pss'       the digest          likewise, MGF1's too       octets, to be kept exactly
+//
+// schemes are the TLS signature schemes (numbers of RFC 8446, section 4.2.3) that the key may be asked for, the best
+// first. By default they are all that fit publicKey: name them if the KMS can do fewer.
+export class RemoteKey {
+  constructor({ publicKey, sign, schemes }) {
+    Object.assign(this, { publicKey, sign, schemes });
+  }
+}
+
+async function ask(key, input, algorithm, hash = '', saltLength = 0) {
+  const signature = await key.sign(input, { algorithm, hash, saltLength });
+  if (signature instanceof Uint8Array) return signature;
+  throw new Material('the sign function of a RemoteKey returned neither a Buffer nor a Uint8Array');
+}
+
+// typed is what knows the type of a key: the public half of one that is elsewhere.
+function typed(key) {
+  return key instanceof RemoteKey ? key.publicKey : key;
+}
+
 // --- certificates -------------------------------------------------------------------------------------
 
 // Node reads certificates and makes none. These are the few that a plugin may need, signed by P-256 keys.
@@ -201,13 +240,17 @@ function alternativeNames(dnsNames) {
 }
 
 function publicInfo(key) {
-  const publicKey = key.type === 'private' ? crypto.createPublicKey(key) : key;
+  const publicKey = key.type === 'private' ? crypto.createPublicKey(key) : typed(key);
   return publicKey.export({ type: 'spki', format: 'der' });
 }
 
 function signed(content, key) {
-  if (key.asymmetricKeyDetails?.namedCurve !== 'prime256v1') throw new TypeError('it takes a P-256 key to sign this');
-  return sequence(content, ecdsaWithSHA256, bits(crypto.sign('sha256', content, key)));
+  if (typed(key).asymmetricKeyDetails?.namedCurve !== 'prime256v1') {
+    throw new TypeError('it takes a P-256 key to sign this');
+  }
+  const whole = (signature) => sequence(content, ecdsaWithSHA256, bits(signature));
+  if (!(key instanceof RemoteKey)) return whole(crypto.sign('sha256', content, key));
+  return ask(key, crypto.createHash('sha256').update(content).digest(), 'ecdsa', 'sha256').then(whole);
 }
 
 // certificate makes an X.509 certificate, DER, for the public half of key. It is self-signed unless there are an
@@ -229,7 +272,8 @@ export function certificate({ name, key, issuer = name, issuerKey = key, days, c
   ), issuerKey);
 }
 
-// signingRequest makes a certificate signing request (PKCS #10), DER, for a private key.
+// signingRequest makes a certificate signing request (PKCS #10), DER, for a private key. For a RemoteKey it returns a
+// promise of one.
 export function signingRequest({ name = '', key, dnsNames = [] }) {
   const wanted = sequence(der(0x06, hex('2a864886f70d01090e')), der(0x31, sequence(alternativeNames(dnsNames))));
   return signed(sequence(
@@ -249,8 +293,8 @@ const curves = {
   secp521r1: { scheme: 0x0603, curve: p521 },
 };
 
-// schemes are the TLS signature schemes (RFC 8446, section 4.2.3) of a key, the best first.
-function schemes(key) {
+// schemesOf are the TLS signature schemes (RFC 8446, section 4.2.3) of a key, the best first.
+function schemesOf(key) {
   const { namedCurve } = key.asymmetricKeyDetails;
   if (key.asymmetricKeyType === 'ed25519') return [0x0807];
   if (namedCurve in curves) return [curves[namedCurve].scheme];
@@ -267,25 +311,31 @@ const hashes = {
 
 // sign signs as an IdentitySignRequest says. The input is a digest, and crypto.sign would hash it again; so RSA is
 // padded here, and ECDSA is that of @noble/curves.
-function sign(key, { algorithm, hash: number, salt_length: saltLength, input }) {
-  const type = key.asymmetricKeyType;
-  if (type === 'ed25519' && algorithm === 1 && number === 1) return crypto.sign(null, input, key);
+async function sign(key, { algorithm, hash: number, salt_length: saltLength, input }) {
+  const { asymmetricKeyType: type, asymmetricKeyDetails: details } = typed(key);
+  if (type === 'ed25519' && algorithm === 1 && number === 1) return signMessage(key, input);
   const hash = hashes[number];
   if (hash?.size !== input.length) throw new Unsupported(`hash ${number} with ${input.length} octets`);
-  if (type === 'ec' && algorithm === 2) {
+  const name = { 'ec 2': 'ecdsa', 'rsa 3': 'rsa-pkcs1v15', 'rsa 4': 'rsa-pss' }[`${type} ${algorithm}`];
+  if (name === undefined || name === 'rsa-pss' && saltLength <= 0) {
+    throw new Unsupported(`algorithm ${algorithm} for a key of type ${type}`);
+  }
+  if (key instanceof RemoteKey) return ask(key, input, name, hash.name, saltLength);
+  if (name === 'ecdsa') {
     const secret = Buffer.from(key.export({ format: 'jwk' }).d, 'base64url');
-    const { curve } = curves[key.asymmetricKeyDetails.namedCurve];
+    const { curve } = curves[details.namedCurve];
     return curve.sign(input, secret, { prehash: false, lowS: false, extraEntropy: true, format: 'der' });
   }
-  if (type === 'rsa' && algorithm === 3) {
+  if (name === 'rsa-pkcs1v15') {
     const padding = crypto.constants.RSA_PKCS1_PADDING;
     return crypto.privateEncrypt({ key, padding }, Buffer.concat([hash.info, input]));
   }
-  if (type === 'rsa' && algorithm === 4 && saltLength > 0) {
-    const encoded = encodePSS(hash, input, saltLength, key.asymmetricKeyDetails.modulusLength);
-    return crypto.privateEncrypt({ key, padding: crypto.constants.RSA_NO_PADDING }, encoded);
-  }
-  throw new Unsupported(`algorithm ${algorithm} for a key of type ${type}`);
+  const encoded = encodePSS(hash, input, saltLength, details.modulusLength);
+  return crypto.privateEncrypt({ key, padding: crypto.constants.RSA_NO_PADDING }, encoded);
+}
+
+function signMessage(key, message) {
+  return key instanceof RemoteKey ? ask(key, message, 'ed25519') : crypto.sign(null, message, key);
 }
 
 // encodePSS is EMSA-PSS-ENCODE of RFC 8017, section 9.1.1, in as many octets as the modulus has.
@@ -459,12 +509,13 @@ class Plugin {
   async #identity(c, provider) {
     const { chain, key, refreshAfterMs } = await provider.identity();
     const leaf = new crypto.X509Certificate(asDER(chain[0], 'chain'));
-    if (!leaf.checkPrivateKey(key)) throw new Material('the private key does not belong to the leaf');
     const name = fingerprint(leaf.publicKey);
+    const fits = key instanceof RemoteKey ? fingerprint(key).equals(name) : leaf.checkPrivateKey(key);
+    if (!fits) throw new Material('the private key does not belong to the leaf');
     c.identities.add(name, key);
     return {
-      chain: chain.map((one) => asDER(one, 'chain')), fingerprint: name, signature_schemes: schemes(key),
-      refresh_after_ms: millis(refreshAfterMs),
+      chain: chain.map((one) => asDER(one, 'chain')), fingerprint: name,
+      signature_schemes: key.schemes ?? schemesOf(leaf.publicKey), refresh_after_ms: millis(refreshAfterMs),
     };
   }
 
@@ -474,7 +525,7 @@ class Plugin {
       if (!c.identities.find(request.fingerprint)) await this.#identity(c, provider);
       const key = c.identities.find(request.fingerprint);
       if (!key) throw new Stale('the key is no longer there; pull again');
-      return { signature: sign(key, request) };
+      return { signature: await sign(key, request) };
     });
   }
 
@@ -486,9 +537,10 @@ class Plugin {
 
   async #signingKeys(c, provider) {
     const { active, published = [], refreshAfterMs } = await provider.signingKeys();
-    if (active.asymmetricKeyType !== 'ed25519') throw new Material('the key that signs messages is no Ed25519 key');
+    const { asymmetricKeyType: type } = typed(active);
+    if (type !== 'ed25519') throw new Material('the key that signs messages is no Ed25519 key');
     c.keys.add(fingerprint(active), active);
-    return { active: asRaw(active), published: published.map(asRaw), refresh_after_ms: millis(refreshAfterMs) };
+    return { active: asRaw(typed(active)), published: published.map(asRaw), refresh_after_ms: millis(refreshAfterMs) };
   }
 
   keySign(request) {
@@ -496,7 +548,7 @@ class Plugin {
       if (!c.keys.find(request.fingerprint)) await this.#signingKeys(c, provider);
       const key = c.keys.find(request.fingerprint);
       if (!key) throw new Stale('the key is no longer there; pull again');
-      return { signature: crypto.sign(null, request.message, key) };
+      return { signature: await signMessage(key, request.message) };
     });
   }
 

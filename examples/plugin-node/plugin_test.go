@@ -4,6 +4,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/alphaonedev/federation/examples/internal/smallca"
 	"github.com/alphaonedev/federation/sdk"
 	"github.com/alphaonedev/federation/sdk/plugin"
+	"github.com/alphaonedev/federation/sdk/sdktest"
 )
 
 func TestThePluginConforms(t *testing.T) {
@@ -153,6 +155,37 @@ func TestEveryTypeOfKeySignsHandshakes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAKeyMayBeElsewhere is about RemoteKey, with a KMS in the place of private keys.
+func TestAKeyMayBeElsewhere(t *testing.T) {
+	const some = "roles,tls-algorithms,stale-key"
+	rsa := sdktest.NewKey(t, sdktest.RSA2048)
+	for _, c := range []struct {
+		name, rules, declare string
+		key                  crypto.Signer
+		schemes              []tls.SignatureScheme
+	}{
+		{"P-256", "", "", sdktest.NewKey(t, sdktest.ECDSAP256), []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}},
+		{"P-384", some, "", sdktest.NewKey(t, sdktest.ECDSAP384), []tls.SignatureScheme{tls.ECDSAWithP384AndSHA384}},
+		{"Ed25519", some, "", sdktest.Ed25519(t), []tls.SignatureScheme{tls.Ed25519}},
+		{"RSA", some, "", rsa, []tls.SignatureScheme{
+			tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512, tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512,
+		}},
+		{"RSA for one scheme", some, "2053", rsa, []tls.SignatureScheme{tls.PSSWithSHA384}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			kms := plugincheck.StartKMS(t, c.key)
+			example(t, "testdata/remote.mjs").SignsElsewhere(t, kms, c.rules, c.declare, c.schemes)
+			if c.name == "P-256" && kms.Requests() == 0 {
+				t.Error("no signing request came")
+			}
+		})
+	}
+}
+
+func TestWhyAKeyElsewhereDoesNotSignReachesTheNode(t *testing.T) {
+	example(t, "testdata/remote.mjs").TellsWhySigningFails(t)
 }
 
 // The file that authors copy is the same wherever it is shown, and so are the packages that it comes with.

@@ -14,6 +14,13 @@ from several threads at once, raises one of the errors below, and may have watch
 changed() whenever the material may have changed, until the threading.Event stopped is set. A provider
 without watch is polled.
 
+A key that stays in a KMS or an HSM is a RemoteKey, in the place of a private key:
+
+    def sign(data, algorithm, hash, salt):
+        return kms.sign(key_id, digest=data, algorithm=KMS_NAMES[algorithm, hash])
+
+    fp.Identity(chain, fp.RemoteKey(chain[0].public_key(), sign))
+
 When the node sends another configuration, the providers of the one before are closed once no call uses them.
 
 It needs grpcio, protobuf and cryptography, of the distribution or of PyPI, and no generated code.
@@ -66,7 +73,8 @@ class Bundle:
 
 
 class Identity:
-    """A chain, leaf first and without the root, and the private key of the leaf (of package cryptography)."""
+    """A chain, leaf first and without the root, and the private key of the leaf: of package cryptography, or a
+    RemoteKey."""
 
     def __init__(self, chain, key, refresh_after=0.0):
         self.chain = [_der(c) for c in chain]
@@ -75,12 +83,37 @@ class Identity:
 
 
 class Keys:
-    """The Ed25519 private key that signs messages, and the public keys that peers must accept besides."""
+    """The Ed25519 private key that signs messages (or a RemoteKey), and the public keys that peers must accept
+    besides."""
 
     def __init__(self, active, published=(), refresh_after=0.0):
         self.active = active
         self.published = [_raw(k) for k in published]
         self.refresh_after = refresh_after
+
+
+class RemoteKey:
+    """A private key that is not in this process, as the key of an Identity or, if it is Ed25519, of Keys.
+
+    public is its public key, of package cryptography. sign(data, algorithm, hash, salt) returns the signature, of
+    that key and no other, as bytes. It may block, within a timeout of its own; it is called from several threads at
+    once and raises one of the errors below.
+
+        algorithm       data                hash                      salt
+        "ed25519"       the whole message   ""                        0
+        "ecdsa"         the digest          "sha256", …384 or …512    0; the signature is ASN.1 DER
+        "rsa-pkcs1v15"  the digest          likewise                  0
+        "rsa-pss"       the digest          likewise, MGF1's too      octets, to be kept exactly
+
+    schemes are the TLS signature schemes (numbers of RFC 8446, section 4.2.3) that the key may be asked for, the best
+    first. By default they are all that fit public: name them if the KMS can do fewer.
+    """
+
+    def __init__(self, public, sign, schemes=None):
+        self.public, self.sign, self.schemes = public, sign, schemes
+
+    def public_key(self):
+        return self.public
 
 
 class Providers:
@@ -202,20 +235,35 @@ def _schemes(public):
 
 def _sign(key, request):
     """Sign as an IdentitySignRequest says."""
-    algorithm, data = request.algorithm, request.input
-    if isinstance(key, ed25519.Ed25519PrivateKey) and algorithm == 1 and request.hash == 1:
-        return key.sign(data)
+    algorithm, data, salt, public = request.algorithm, request.input, request.salt_length, key.public_key()
+    if isinstance(public, ed25519.Ed25519PublicKey) and algorithm == 1 and request.hash == 1:
+        return _sign_message(key, data)
     hash_type = _HASHES.get(request.hash)
     if hash_type is None or len(data) != hash_type.digest_size:
         raise Unsupported("hash %d with %d octets" % (request.hash, len(data)))
     digest = utils.Prehashed(hash_type())
-    if isinstance(key, ec.EllipticCurvePrivateKey) and algorithm == 2:
-        return key.sign(data, ec.ECDSA(digest))
-    if isinstance(key, rsa.RSAPrivateKey) and algorithm == 3:
-        return key.sign(data, padding.PKCS1v15(), digest)
-    if isinstance(key, rsa.RSAPrivateKey) and algorithm == 4 and request.salt_length > 0:
-        return key.sign(data, padding.PSS(padding.MGF1(hash_type()), request.salt_length), digest)
-    raise Unsupported("algorithm %d for a key of type %s" % (algorithm, type(key).__name__))
+    if isinstance(public, ec.EllipticCurvePublicKey) and algorithm == 2:
+        name, how = "ecdsa", (ec.ECDSA(digest),)
+    elif isinstance(public, rsa.RSAPublicKey) and algorithm == 3:
+        name, how = "rsa-pkcs1v15", (padding.PKCS1v15(), digest)
+    elif isinstance(public, rsa.RSAPublicKey) and algorithm == 4 and salt > 0:
+        name, how = "rsa-pss", (padding.PSS(padding.MGF1(hash_type()), salt), digest)
+    else:
+        raise Unsupported("algorithm %d for a key of type %s" % (algorithm, type(public).__name__))
+    if isinstance(key, RemoteKey):
+        return _ask(key, data, name, hash_type.name, salt)
+    return key.sign(data, *how)
+
+
+def _sign_message(key, message):
+    return _ask(key, message, "ed25519", "", 0) if isinstance(key, RemoteKey) else key.sign(message)
+
+
+def _ask(key, *args):
+    signature = key.sign(*args)
+    if not isinstance(signature, bytes):
+        raise Material("the sign function of a RemoteKey returned %s, not bytes" % type(signature).__name__)
+    return signature
 
 
 class _Keyring:
@@ -344,13 +392,14 @@ class _Plugin:
 
     def _identity(self, c, provider):
         i = provider.identity()
-        leaf = x509.load_der_x509_certificate(i.chain[0])
-        fingerprint = _fingerprint(leaf.public_key())
+        public = x509.load_der_x509_certificate(i.chain[0]).public_key()
+        fingerprint = _fingerprint(public)
         if fingerprint != _fingerprint(i.key.public_key()):
             raise Material("the private key does not belong to the leaf")
         c.identities.add(fingerprint, i.key)
+        schemes = getattr(i.key, "schemes", None)
         return self.m["IdentityResponse"](
-            chain=i.chain, fingerprint=fingerprint, signature_schemes=_schemes(leaf.public_key()),
+            chain=i.chain, fingerprint=fingerprint, signature_schemes=_schemes(public) if schemes is None else schemes,
             refresh_after_ms=_millis(i.refresh_after))
 
     def identity_sign(self, request, context):
@@ -372,6 +421,8 @@ class _Plugin:
     def _signing_keys(self, c, provider):
         k = provider.signing_keys()
         public = k.active.public_key()
+        if not isinstance(public, ed25519.Ed25519PublicKey):
+            raise Material("the key that signs messages is no Ed25519 key")
         c.keys.add(_fingerprint(public), k.active)
         return self.m["SigningKeysResponse"](
             active=_raw(public), published=k.published, refresh_after_ms=_millis(k.refresh_after))
@@ -384,7 +435,7 @@ class _Plugin:
                 key = c.keys.find(request.fingerprint)
             if key is None:
                 raise _Stale("the key is no longer there; pull again")
-            return self.m["SignResponse"](signature=key.sign(request.message))
+            return self.m["SignResponse"](signature=_sign_message(key, request.message))
 
     # Watch, of each role
 

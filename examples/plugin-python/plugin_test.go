@@ -3,7 +3,9 @@ package python
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"github.com/alphaonedev/federation/examples/internal/smallca"
 	"github.com/alphaonedev/federation/sdk"
 	"github.com/alphaonedev/federation/sdk/plugin"
+	"github.com/alphaonedev/federation/sdk/sdktest"
 )
 
 func TestThePluginConforms(t *testing.T) {
@@ -98,6 +101,34 @@ func example(t *testing.T, script string) plugincheck.Example {
 	return plugincheck.Example{
 		Path: python, Args: []string{"-B", filepath.Join(folder, script)}, Env: []string{"PYTHONPATH=" + folder},
 	}
+}
+
+// TestAKeyMayBeElsewhere is about RemoteKey, with a KMS in the place of private keys.
+func TestAKeyMayBeElsewhere(t *testing.T) {
+	const some = "roles,tls-algorithms,stale-key"
+	rsa := sdktest.NewKey(t, sdktest.RSA2048)
+	for _, c := range []struct {
+		name, rules, declare string
+		key                  crypto.Signer
+		schemes              []tls.SignatureScheme
+	}{
+		{"P-256", "", "", sdktest.NewKey(t, sdktest.ECDSAP256), []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}},
+		{"P-384", some, "", sdktest.NewKey(t, sdktest.ECDSAP384), []tls.SignatureScheme{tls.ECDSAWithP384AndSHA384}},
+		{"Ed25519", some, "", sdktest.Ed25519(t), []tls.SignatureScheme{tls.Ed25519}},
+		{"RSA", some, "", rsa, []tls.SignatureScheme{
+			tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512, tls.PKCS1WithSHA256, tls.PKCS1WithSHA384, tls.PKCS1WithSHA512,
+		}},
+		{"RSA for one scheme", some, "2053", rsa, []tls.SignatureScheme{tls.PSSWithSHA384}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			kms := plugincheck.StartKMS(t, c.key)
+			example(t, "testdata/remote.py").SignsElsewhere(t, kms, c.rules, c.declare, c.schemes)
+		})
+	}
+}
+
+func TestWhyAKeyElsewhereDoesNotSignReachesTheNode(t *testing.T) {
+	example(t, "testdata/remote.py").TellsWhySigningFails(t)
 }
 
 // The file that authors copy is the same wherever it is shown.
