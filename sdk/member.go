@@ -3,6 +3,8 @@ package sdk
 import (
 	"crypto"
 	"crypto/x509"
+	"net"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -167,14 +169,18 @@ func under(path, base string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// origin is the scheme and authority of a URL in the form of a normalised peer's.
+// origin is the scheme and authority of a URL, so that every spelling that the transport takes for a peer is one.
 func origin(u *url.URL) string {
-	host := strings.ToLower(u.Host)
-	switch u.Scheme {
-	case "https":
-		host = strings.TrimSuffix(host, ":443")
-	case "http":
-		host = strings.TrimSuffix(host, ":80")
+	host, port := u.Hostname(), u.Port()
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	} else {
+		host = strings.TrimSuffix(strings.ToLower(host), ".")
 	}
-	return u.Scheme + "://" + host
+	if port == "" && u.Scheme == "https" {
+		port = "443"
+	} else if port == "" {
+		port = "80"
+	}
+	return u.Scheme + "://" + net.JoinHostPort(host, port)
 }

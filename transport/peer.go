@@ -114,6 +114,9 @@ func (e *entry) covers(u *url.URL) bool {
 	if e.path == "" {
 		return true
 	}
+	if u.Opaque != "" { // is sent in place of the path
+		return false
+	}
 	path := u.EscapedPath()
 	if !strings.HasPrefix(path, e.path) || len(path) > len(e.path) && path[len(e.path)] != '/' {
 		return false

@@ -46,6 +46,25 @@ func TestARequestOutsideAPeersPathIsRefused(t *testing.T) {
 	}
 }
 
+func TestARequestTargetOfItsOwnLeavesNoPeersPath(t *testing.T) {
+	ca := sdktest.NewCA(t)
+	a := newNode(t, "a", transport.Options{}, nil)
+	b := newNode(t, "b", transport.Options{}, nil)
+	join(t, ca, a, b)
+	p := b.peer()
+	p.URL += "/fed"
+	update(t, a.tr, transport.Material{Identity: a.issue(t, ca), Trust: trust(ca), Peers: []transport.Peer{p}})
+	req := mustRequest(t, "https://"+b.addr+"/fed/a")
+	req.URL.Opaque = "/other" // net/http sends this
+	resp, err := a.tr.RoundTrip(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	if transport.KindOf(err) != transport.KindNotPeer || !strings.Contains(fmt.Sprint(err), "URL.Opaque") || b.hits.Load() != 0 {
+		t.Errorf("%v after %d requests, want it refused", err, b.hits.Load())
+	}
+}
+
 func TestARefusalSaysTheCure(t *testing.T) {
 	ca, other := sdktest.NewCA(t), sdktest.NewCA(t, sdktest.CAOptions{Name: "other"})
 	a := newNode(t, "a", transport.Options{}, nil)

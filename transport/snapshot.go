@@ -182,6 +182,9 @@ func (s *snapshot) route(u *url.URL) *entry {
 // stray says why a URL belongs to no peer.
 func (s *snapshot) stray(u *url.URL) error {
 	if len(s.byHost[hostKey{u.Scheme, canonicalHost(u.Scheme, u.Host)}]) > 0 {
+		if u.Opaque != "" {
+			return fmt.Errorf("%s has peers whose URLs have a path, and the request has URL.Opaque in place of one: set URL.Path, or RawPath beside it", u.Host)
+		}
 		return fmt.Errorf("%s has peers, and %q is below the URL of none of them", u.Host, u.EscapedPath())
 	}
 	return fmt.Errorf("%s://%s is no configured peer; requests go to the URLs of Peers alone", u.Scheme, u.Host)
