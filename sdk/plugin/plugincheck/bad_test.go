@@ -262,10 +262,8 @@ func (b badLifecycle) Configure(_ context.Context, r *pluginpb.ConfigureRequest)
 		b.count++
 	case "leaks-threads":
 		go func() {
-			runtime.LockOSThread()
-			for {
-				_ = syscall.Nanosleep(&syscall.Timespec{Sec: 3600}, nil)
-			}
+			runtime.LockOSThread() // which belongs to the goroutine as long as that is there
+			select {}
 		}()
 	case "leaks-children":
 		_, _ = syscall.ForkExec("/bin/sleep", []string{"sleep", "60"}, &syscall.ProcAttr{})
