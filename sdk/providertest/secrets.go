@@ -7,11 +7,38 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"regexp"
 	"strings"
 )
 
 var pemPrivateKey = regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----`)
+
+// checkSecrets looks for secrets in an error as the usual verbs print it.
+func (s *suite[P, V]) checkSecrets(t tb, err error) {
+	t.Helper()
+	text := fmt.Sprintf("%v\n%+v\n%#v", err, err, err)
+	s.mu.Lock()
+	known := append(append([]string(nil), s.h.Secrets...), s.secrets...)
+	s.mu.Unlock()
+	for i, secret := range known {
+		if secret != "" && contains(text, secret) {
+			t.Errorf("secret %d is in an error of %d bytes", i, len(text)) // the text itself would repeat it
+		}
+	}
+	if pemPrivateKey.MatchString(text) {
+		t.Errorf("an error of %d bytes holds what looks like a PEM private key", len(text))
+	}
+}
+
+func (s *suite[P, V]) remember(v V) {
+	if s.role.secrets == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets = append(s.secrets, s.role.secrets(v)...)
+}
 
 // spellings returns how a private key that this process holds could show up in a text. Keys that live elsewhere
 // have none.

@@ -3,7 +3,6 @@ package providertest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -318,46 +317,6 @@ func (s *suite[P, V]) validate(t tb) {
 	s.checkSecrets(t, err)
 }
 
-// goroutines uses a provider in all ways, lets its clean-ups run, and looks for what is left.
-func (s *suite[P, V]) goroutines(t tb) {
-	before := goroutineIDs()
-	used := t.run("Use", func(t tb) {
-		p := s.h.New(t)
-		s.must(t, p)
-		ctx, cancel := context.WithCancel(context.Background())
-		ended := make(chan struct{})
-		if w, ok := any(p).(sdk.Watcher); ok {
-			go func() { defer close(ended); _ = w.Watch(ctx, func() {}) }()
-		} else {
-			close(ended)
-		}
-		if s.h.Rotate != nil {
-			s.h.Rotate(t)
-			s.must(t, p)
-		}
-		cancel()
-		_, _ = s.pull(ctx, t, p)
-		select {
-		case <-ended:
-		case <-time.After(s.h.Timeout):
-			t.Fatalf("Watch has not returned %v after its context ended", s.h.Timeout)
-		}
-	})
-	if !used {
-		return
-	}
-	var left []string
-	for deadline := time.Now().Add(min(s.h.Timeout, 10*time.Second)); ; time.Sleep(10 * time.Millisecond) {
-		left = goroutinesSince(before, s.h.IgnoreGoroutine)
-		if len(left) == 0 || time.Now().After(deadline) {
-			break
-		}
-	}
-	for _, stack := range left {
-		t.Errorf("the provider left a goroutine:\n%s", stack)
-	}
-}
-
 // within reports whether f ends in time.
 func within(d time.Duration, f func()) bool {
 	done := make(chan struct{})
@@ -389,30 +348,4 @@ func matches(err, want error) bool {
 		}
 	}
 	return true
-}
-
-// checkSecrets looks for secrets in an error as the usual verbs print it.
-func (s *suite[P, V]) checkSecrets(t tb, err error) {
-	t.Helper()
-	text := fmt.Sprintf("%v\n%+v\n%#v", err, err, err)
-	s.mu.Lock()
-	known := append(append([]string(nil), s.h.Secrets...), s.secrets...)
-	s.mu.Unlock()
-	for i, secret := range known {
-		if secret != "" && contains(text, secret) {
-			t.Errorf("secret %d is in an error of %d bytes", i, len(text)) // the text itself would repeat it
-		}
-	}
-	if pemPrivateKey.MatchString(text) {
-		t.Errorf("an error of %d bytes holds what looks like a PEM private key", len(text))
-	}
-}
-
-func (s *suite[P, V]) remember(v V) {
-	if s.role.secrets == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.secrets = append(s.secrets, s.role.secrets(v)...)
 }
